@@ -1,21 +1,24 @@
-"""The environment beside the settings: the little that a command needs to find a server, and what belongs to nothing.
+"""The environment beside the settings: the little that a command needs to find a server, and variables that are wrong.
 
 Reading all settings takes longer than a search by a server does; what is read here is read as ``settings.py`` reads it.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 from semantik_pipeline.errors import SettingsError
 
 #: What is read beside the settings, and the beginning of what tests read.
 _OTHERS = ("SEMANTIK_CONFIG", "SEMANTIK_URL", "SEMANTIK_API_KEY")
 _TESTS = "SEMANTIK_TEST_"
+
+LIST_OF_SETTINGS = "config/semantik.toml lists every setting."
 
 
 def data_folder(config: Path | None, explicit: Path | None) -> Path:
@@ -41,25 +44,92 @@ def environment(**changes: str) -> dict[str, str]:
 def check_variables(fields: Mapping[str, Any]) -> None:
     """Raise SettingsError for a variable ``SEMANTIK_...`` that belongs to no field of the settings and is nothing else
     that is read. Says no value: it may be a secret."""
-    sections = [f"SEMANTIK_{field}".upper() for field in fields]
+    sections = [_variable(field) for field in fields]
     for name in sorted(os.environ):
         known = name.upper()
         if not known.startswith("SEMANTIK_") or known in _OTHERS or known.startswith(_TESTS):
             continue
         if not any(known == section or known.startswith(f"{section}_") for section in sections):
-            raise _unknown(name, fields)
+            raise SettingsError(f"{name} is not a setting.", _near(known, _variables(fields)))
 
 
-def _unknown(name: str, fields: Mapping[str, Any]) -> SettingsError:
+def unknown(name: str, file: Path | str | None, fields: Mapping[str, Any]) -> SettingsError:
+    """The error for a setting that does not exist, by its dotted name in a file."""
+    where = f" in {file}" if file else ""
+    return SettingsError(f"There is no setting {name!r}{where}.", _near(name, [*fields, *_names(fields)]))
+
+
+def invalid(fault: Mapping[str, Any], file: Path | str | None, fields: Mapping[str, Any]) -> SettingsError:
+    """What pydantic found wrong with a setting, naming the variable or the file that sets it. The value of a setting that
+    does not exist is not shown: it may be a secret."""
+    name = ".".join(map(str, fault["loc"]))
+    variable = next((one for one in os.environ if one.upper() == _variable(name)), None)
+    if fault["type"] == "extra_forbidden":
+        if variable is None:
+            return unknown(name, file, fields)
+        return SettingsError(f"{variable} is not a setting.", _near(variable.upper(), _variables(fields)))
+    where = f" (from {variable or file})" if variable or file else ""
+    expected = fault["msg"].removeprefix("Value error, ").replace("Input should be ", "expected ", 1)
+    expected = expected.partition(", unable to parse")[0]
+    return SettingsError(
+        f"The setting {name!r}{where} is not valid: {expected}, found {fault.get('input')!r}.", LIST_OF_SETTINGS
+    )
+
+
+def unreadable(fields: Mapping[str, Any]) -> SettingsError:
+    """The error for variables whose values must be JSON and are not. Says no value."""
+    known = _json_variables(fields)
+    wrong = [name for name in sorted(os.environ) if name.upper() in known and not _is_json(os.environ[name])]
+    return SettingsError(
+        f"The value of {', '.join(wrong)} is not JSON.",
+        """Write a list as '["one", "two"]', and an object or a whole section as '{"name": "value"}'.""",
+    )
+
+
+def _json_variables(fields: Mapping[str, Any]) -> set[str]:
+    """Variables of whole sections, and of settings that are lists or objects."""
+    names = [
+        section for section, field in fields.items() if _settings_of(field) or get_origin(field.annotation) is dict
+    ]
+    for section, field in fields.items():
+        of_json = [name for name, one in _settings_of(field).items() if get_origin(one.annotation) in (list, dict)]
+        names += [f"{section}.{name}" for name in of_json]
+    return set(map(_variable, names))
+
+
+def _is_json(value: str) -> bool:
+    try:
+        json.loads(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _variable(name: str) -> str:
+    """The environment variable of a setting by its dotted name, or of a section."""
+    return f"SEMANTIK_{name.replace('.', '_')}".upper()
+
+
+def _settings_of(field: Any) -> Mapping[str, Any]:
+    """The settings of a section; none of a field that is not a section."""
+    return getattr(field.annotation, "model_fields", {})
+
+
+def _names(fields: Mapping[str, Any]) -> list[str]:
+    """Every setting by its dotted name."""
+    return [f"{section}.{name}" for section, field in fields.items() for name in _settings_of(field)]
+
+
+def _variables(fields: Mapping[str, Any]) -> list[str]:
+    return ["SEMANTIK_DATA_DIR", *_OTHERS, *map(_variable, _names(fields))]
+
+
+def _near(name: str, known: Sequence[str]) -> str:
+    """The hint for a name that is not known: the nearest one that is, if one is near."""
     import difflib
 
-    within = {section: getattr(field.annotation, "model_fields", {}) for section, field in fields.items()}
-    known = [f"SEMANTIK_{section}_{one}".upper() for section, names in within.items() for one in names]
-    near = difflib.get_close_matches(name.upper(), ["SEMANTIK_DATA_DIR", *_OTHERS, *known], n=1, cutoff=0.8)
-    return SettingsError(
-        f"The environment variable {name} is no setting; names that begin with SEMANTIK_ are settings.",
-        f"Did you mean {near[0]}?" if near else "config/semantik.toml lists every setting.",
-    )
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+    return f"Did you mean {near[0]}?" if near else LIST_OF_SETTINGS
 
 
 def _told(config: Path | str | None) -> str | None:

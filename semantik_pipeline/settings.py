@@ -16,9 +16,10 @@ from typing import Any, Literal
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import SettingsError as UnreadableVariable
 
 from semantik_pipeline.errors import SettingsError
-from semantik_pipeline.server_discovery import check_variables
+from semantik_pipeline.server_discovery import check_variables, invalid, unknown, unreadable
 
 
 class Section(BaseModel):
@@ -283,15 +284,16 @@ class Settings(BaseSettings):
     def require_shared(self) -> None:
         """Raise SettingsError, naming what to set, where processes of a fleet would share no broker, ledger or store."""
         needs = (
-            (self.shared_broker, "broker.url (SEMANTIK_BROKER_URL) to redis://… or amqp://…"),
-            (self.shared_ledger, "database.url (SEMANTIK_DATABASE_URL) to a PostgreSQL server"),
-            (self.shared_store, "qdrant.url (SEMANTIK_QDRANT_URL) to a Qdrant server"),
+            (self.shared_broker, "SEMANTIK_BROKER_URL"),
+            (self.shared_ledger, "SEMANTIK_DATABASE_URL"),
+            (self.shared_store, "SEMANTIK_QDRANT_URL"),
         )
-        missing = [what for there, what in needs if not there]
+        missing = [name for there, name in needs if not there]
         if missing:
+            told = "none is configured" if len(missing) == len(needs) else "only part of one is configured"
+            names = " and ".join([", ".join(missing[:-1]), missing[-1]] if missing[:-1] else missing)
             raise SettingsError(
-                "What the processes of a fleet would share lies in this process or its data folder.",
-                f"Set {' and '.join(missing)}; without a fleet, each command works by itself.",
+                f"`semantik worker` needs a fleet, and {told}.", f"Set {names}. On one machine use `semantik serve`."
             )
 
 
@@ -322,14 +324,9 @@ def load_settings(config: Path | str | None = None, **explicit: Any) -> Settings
     try:
         settings = Configured(**explicit)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        where = f" (from {path} or the environment)" if path else " (from the environment)"
-        shown = "" if first["type"] == "extra_forbidden" else f"; it is {first.get('input')!r}"  # may be a secret
-        raise SettingsError(
-            f"The setting {name!r}{where} is unusable: {first['msg']}{shown}.",
-            "config/semantik.toml lists every setting.",
-        ) from None
+        raise invalid(error.errors()[0], path, Settings.model_fields) from None
+    except UnreadableVariable:
+        raise unreadable(Settings.model_fields) from None
     if older and settings.plugin.state_file is None:
         plugin = settings.plugin.model_copy(update={"state_file": Path(older)})
         settings = settings.model_copy(update={"plugin": plugin})
@@ -342,9 +339,6 @@ def _check_file(path: Path) -> None:
     except OSError as error:
         raise SettingsError(f"The settings file {path} can't be read: {error.strerror}.", "Check --config.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"The settings file {path} is no TOML: {error}.") from None
-    unknown = sorted(set(content) - set(Settings.model_fields))
-    if unknown:
-        raise SettingsError(
-            f"{path} has an unknown setting {unknown[0]!r}.", "config/semantik.toml lists every setting."
-        )
+        raise SettingsError(f"The settings file {path} is not valid TOML: {error}.") from None
+    for name in sorted(set(content) - set(Settings.model_fields)):
+        raise unknown(name, path, Settings.model_fields)

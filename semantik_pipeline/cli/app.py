@@ -69,7 +69,7 @@ def semantik(
     ] = None,
     api_key_env: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Environment variable with the API key (default: SEMANTIK_API_KEY)."),
+        typer.Option(metavar="NAME", help="Environment variable that holds the API key (default: SEMANTIK_API_KEY)."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     verbose: Annotated[
@@ -81,8 +81,15 @@ def semantik(
 ) -> None:
     """Index documents, keep the index up to date, and search it.
 
-    Global options may stand before or after the command. Exit codes: 0 success, 1 failure, 2 wrong usage, 3 success, but
-    some documents failed (they are in quarantine), or a folder could not be read.
+    Global options may stand before or after the command.
+
+    \b
+    Exit codes:
+      0    done
+      1    failed, or a check found a problem
+      2    wrong usage
+      3    done, but something needs attention, such as a document that failed
+      130  interrupted with Ctrl-C
     """
     context.obj = Invocation(
         output=context.obj, data_dir=data_dir, config=config, verbose=verbose, url=url or None, api_key_env=api_key_env
@@ -90,25 +97,25 @@ def semantik(
 
 
 app.command("index", short_help="Index folders or files.", epilog=EPILOG)(index.index)
-app.command("search", epilog=EPILOG)(search.search)
+app.command("search", short_help="Search a collection.", epilog=EPILOG)(search.search)
 app.add_typer(collections.app, name="collections")
 app.add_typer(documents.app, name="documents")
 app.add_typer(sources.app, name="sources")
 app.command("trash", short_help="List deleted items that can be restored.", epilog=EPILOG)(trash.trash)
 app.command("status", short_help="Show collections, operations, backlog and disk use.", epilog=EPILOG)(status.status)
-app.command("verify", short_help="Check the index against the database.", epilog=EPILOG)(verify.verify)
-app.command("reindex", short_help="Build a new index, then switch to it.", epilog=EPILOG)(reindex.reindex)
+app.command("verify", short_help="Compare the index with the database.", epilog=EPILOG)(verify.verify)
+app.command("reindex", short_help="Build a new index and switch to it.", epilog=EPILOG)(reindex.reindex)
 app.command("rollback", short_help="Switch back to the previous index.", epilog=EPILOG)(reindex.rollback)
 app.add_typer(operations.app, name="operations")
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
-app.command("eval", short_help="Measure search quality on a dataset.", epilog=EPILOG)(evaluate.evaluate)
+app.command("eval", short_help="Measure search quality.", epilog=EPILOG)(evaluate.evaluate)
 app.command("migrate", short_help="Upgrade the database schema.", epilog=EPILOG)(migrate.migrate)
-app.command("doctor", short_help="Diagnose problems and suggest fixes.", epilog=EPILOG)(doctor.doctor)
+app.command("doctor", short_help="Find problems and suggest fixes.", epilog=EPILOG)(doctor.doctor)
 app.add_typer(fleet.app, name="fleet")
 app.command("serve", short_help="Run the HTTP API server.", epilog=EPILOG)(serve.serve)
 app.command("worker", short_help="Run a worker process.", epilog=EPILOG)(worker.worker)
-app.command("scheduler", short_help="Run the scheduler of source syncs.", epilog=EPILOG)(scheduler.scheduler)
+app.command("scheduler", short_help="Run the scheduler for source syncs.", epilog=EPILOG)(scheduler.scheduler)
 app.command("audit", short_help="Show the audit log.", epilog=EPILOG)(audit.audit)
 route(app)

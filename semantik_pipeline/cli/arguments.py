@@ -1,4 +1,4 @@
-"""Global options may stand before or after the command; here they are brought to the front, where Typer wants them."""
+"""Global options may stand before or after the command; here they are moved to the front, where Typer needs them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GLOBAL_OPTIONS = {
 }
 
 #: The last line of every command's help.
-EPILOG = "Also, before or after the command: --data-dir DIR, --config FILE, --url URL, --api-key-env NAME, --json, --verbose."
+EPILOG = "Global options: --data-dir DIR, --config FILE, --url URL, --api-key-env NAME, --json, --verbose."
 
 
 def globals_first(argv: Sequence[str]) -> list[str]:
@@ -43,7 +43,8 @@ def globals_first(argv: Sequence[str]) -> list[str]:
 
 
 def command_word(args: Sequence[str]) -> str | None:
-    """The command of arguments whose global options are at the front: the first word that is no option nor its value."""
+    """The command of arguments whose global options are at the front: the first word that is neither an option nor its
+    value."""
     words = iter(args)
     for word in words:
         if not word.startswith("-"):
@@ -59,7 +60,7 @@ def _value(name: str, value: str | None) -> str:
     if value.startswith("-"):  # a forgotten value: a folder named --json would be made
         raise UsageError(
             f"The option {name} needs a value, and {value!r} looks like an option.",
-            f"A name that begins with a hyphen is given as {name}=./{value}.",
+            f"If the value starts with a hyphen, write {name}=./{value}.",
         )
     return value
 
@@ -73,5 +74,5 @@ def wants_json(argv: Sequence[str]) -> bool:
 def given_path(text: str) -> Path:
     """A path as it was given. Raises UsageError for an empty one (`index "$UNSET"`): it would be the current folder."""
     if not text.strip():
-        raise UsageError("A path is empty.", "Name a file or a folder; the current folder is `.`.")
+        raise UsageError("A path is empty.", "Give a file or a folder; the current folder is `.`.")
     return Path(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,15 +12,18 @@ from semantik_pipeline.cli.invocation import begin
 if TYPE_CHECKING:
     from rich.console import Console
 
+#: Characters of an entry's details in the table.
+DETAIL = 160
+
 
 def audit(
     context: typer.Context,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="Maximum number of entries.")] = 50,
     since: Annotated[
-        str | None, typer.Option(metavar="2d", help="Only entries of this period, e.g. 30m, 12h, 2d.")
+        str | None, typer.Option(metavar="DURATION", help="Only entries of the last 30m, 12h, 2d …")
     ] = None,
 ) -> int:
-    """List what people changed, newest first: collections, documents, sources, operations, keys, plugins, workers."""
+    """List changes, newest first: of collections, documents, sources, operations, keys, plugins and workers."""
     call = begin(context)
     from semantik_pipeline.ledger.access import audit_trail
     from semantik_pipeline.schedules import parse_duration
@@ -32,14 +36,13 @@ def audit(
 
 
 def show_audit(console: Console, found: list[dict[str, Any]], limit: int) -> None:
-    import json
     import time
 
     from semantik_pipeline.cli.tables import print_table
-    from semantik_pipeline.cli.wording import printable
+    from semantik_pipeline.cli.wording import one_line, printable
 
     if not found:
-        console.print("Nothing was changed.")
+        console.print("No changes are recorded.")
         return
     rows = [
         (
@@ -47,10 +50,23 @@ def show_audit(console: Console, found: list[dict[str, Any]], limit: int) -> Non
             printable(entry["actor"]),
             printable(entry["event"]),
             printable(entry["subject"]),
-            printable(json.dumps(entry["detail"], ensure_ascii=False)),
+            one_line(", ".join(pairs(entry["detail"])), DETAIL),
         )
         for entry in found
     ]
-    print_table(console, ("WHEN", "WHO", "WHAT", "OF", "DETAIL"), rows)
+    print_table(console, ("TIME", "ACTOR", "EVENT", "SUBJECT", "DETAIL"), rows, shrink={"DETAIL": 20})
+    if any(row[-1].endswith("…") for row in rows):
+        console.print("--json prints the details in full.", style="dim")
     if len(found) == limit:
-        console.print(f"These are the latest {limit:,}; --limit N shows more.", style="dim")
+        console.print(f"Only the latest {limit:,} are shown; --limit N shows more.", style="dim")
+
+
+def pairs(detail: Any, name: str = "") -> Iterator[str]:
+    """``operation=3``, ``config.path=/srv/notes``: what a detail says, without what is empty, false or not given."""
+    if isinstance(detail, dict):
+        for key, value in detail.items():
+            yield from pairs(value, f"{name}.{key}" if name else str(key))
+    elif isinstance(detail, list) and any(isinstance(one, dict | list) for one in detail):
+        yield f"{name}={len(detail)}"
+    elif detail not in (None, False, "", []):
+        yield f"{name}={'|'.join(map(str, detail)) if isinstance(detail, list) else detail}"

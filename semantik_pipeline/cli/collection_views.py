@@ -20,7 +20,7 @@ EVERY = 2.0
 
 def show_list(console: Console, found: list[dict[str, Any]], way_on: str) -> None:
     if not found:
-        console.print(f"There is no collection yet: {way_on} makes one.", soft_wrap=True)
+        console.print(f"There are no collections yet. Create one: {way_on}", soft_wrap=True)
         return
     print_table(console, ("NAME", "DOCUMENTS", "CHUNKS", "SOURCES", "EMBEDDING"), [_row(row) for row in found])
 
@@ -84,14 +84,14 @@ def show_transfer(console: Console, told: dict[str, Any], done: str) -> None:
     parts += [counted(told["vectors"], "vector")]
     if told.get("bytes"):
         parts.append(size(told["bytes"]))
-    console.print(printable(f"{done} {', '.join(parts)}."), soft_wrap=True)
+    console.print(printable(f"{done}: {', '.join(parts)}."), soft_wrap=True)
     for reason in (*told.get("recomputed", ()), *told.get("warnings", ())):
         console.print(f"  {printable(reason)}", style="yellow", soft_wrap=True)
 
 
 @contextmanager
 def counting(done: str) -> Iterator[Callable[[int], None]]:
-    """Says on standard error now and then how many documents are ``done``, where a person is watching."""
+    """Prints on a terminal's standard error, now and then, how many documents are ``done``."""
     last = time.monotonic()
 
     def told(number: int) -> None:

@@ -36,7 +36,7 @@ def create(
     ] = None,
     config_json: Annotated[str | None, typer.Option(metavar="JSON", help="Configuration as a JSON object.")] = None,
 ) -> int:
-    """Create a collection. Options not given come from the settings file, then from the defaults."""
+    """Create a collection. Options that you leave out come from the settings file, then from the defaults."""
     call = begin(context)
     from semantik_pipeline import collections
     from semantik_pipeline.cli.source_options import parse_object
@@ -48,9 +48,9 @@ def create(
     return _give(call, made, "Created.")
 
 
-@app.command("list", epilog=EPILOG)
+@app.command("list", short_help="List collections.", epilog=EPILOG)
 def list_(context: typer.Context) -> int:
-    """List collections with their models, documents and chunks."""
+    """List collections with their documents, chunks, sources and models."""
     call = begin(context)
     from semantik_pipeline import collections
     from semantik_pipeline.cli.collection_views import show_list
@@ -66,7 +66,7 @@ def list_(context: typer.Context) -> int:
 def show(context: typer.Context, name: NameArgument) -> int:
     """Show a collection.
 
-    Its configuration, generations and documents, and whether its index is outdated, and by what.
+    The output has its configuration, generations and sources, and says why its index is outdated, if it is.
     """
     call = begin(context)
     from semantik_pipeline import collections
@@ -88,8 +88,8 @@ def configure(
         str | None, typer.Option(metavar="ETAG", help="Only if unchanged since `show` printed this ETag.")
     ] = None,
 ) -> int:
-    """Change a collection's configuration. `search` and `default_reranker` apply at once, the rest from the next
-    `semantik reindex` on."""
+    """Change a collection's configuration. Changes of `search` and `default_reranker` apply at once, all others with the
+    next `semantik reindex`."""
     call = begin(context)
     from semantik_pipeline import collections
     from semantik_pipeline.configurations import parse_changes
@@ -97,9 +97,7 @@ def configure(
 
     asked = parse_changes(changes or ()) | dict.fromkeys(unset or ())
     if not asked:
-        raise UsageError(
-            "There is nothing to change.", "Write chunking.max_tokens=150, or --unset chunking.max_tokens."
-        )
+        raise UsageError("No change is given.", "Write chunking.max_tokens=150, or --unset chunking.max_tokens.")
     with beside(call) as runtime:
         changed = collections.configure(runtime, name, asked, if_match=if_match)
     return _give(call, changed, "Changed.")
@@ -111,13 +109,13 @@ def rename(
     name: NameArgument,
     new_name: Annotated[str, typer.Argument(metavar="NEW", help="New name.")],
 ) -> int:
-    """Rename a collection, also one in the trash."""
+    """Rename a collection, even one in the trash."""
     call = begin(context)
     from semantik_pipeline import collections
 
     with beside(call) as runtime:
         renamed = collections.rename(runtime, name, new_name)
-    call.output.give(renamed, lambda console: console.print(f"{name} is called {new_name} now.", soft_wrap=True))
+    call.output.give(renamed, lambda console: console.print(f"Renamed {name!r} to {new_name!r}.", soft_wrap=True))
     return 0
 
 
@@ -125,9 +123,9 @@ def rename(
 def delete(
     context: typer.Context,
     name: NameArgument,
-    purge: Annotated[bool, typer.Option("--purge", help="Delete permanently; no restore.")] = False,
+    purge: Annotated[bool, typer.Option("--purge", help="Delete permanently, without the trash.")] = False,
 ) -> int:
-    """Delete a collection and cancel its operations. It can be restored until the trash's window is over."""
+    """Delete a collection and cancel its operations. It stays in the trash for `retention.trash_days` (7 by default)."""
     call = begin(context)
     from semantik_pipeline import trash
     from semantik_pipeline.cli.trash import window
@@ -138,13 +136,13 @@ def delete(
         deleted = trash.delete_collection(runtime, name, purge=purge)
         gone = _purged(runtime, name) if here and at_once else False
     answer = {**deleted, "gone": gone}
-    on_its_way = "" if gone else " It is being dropped." if at_once else f" {window(call)}"
-    call.output.give(answer, lambda console: console.print(f"{name} is deleted.{on_its_way}", soft_wrap=True))
+    more = "" if gone else " Its data is being removed." if at_once else f" {window(call)}"
+    call.output.give(answer, lambda console: console.print(f"Deleted {name!r}.{more}", soft_wrap=True))
     return 0
 
 
 def _purged(runtime: Runtime, name: str) -> bool:
-    """Drop what is there; waits a while for who holds something of it. Returns whether it is gone."""
+    """Remove all of it; waits a while for workers that hold something of it. Returns whether it is gone."""
     import time
 
     from semantik_pipeline import trash
@@ -160,7 +158,7 @@ def _purged(runtime: Runtime, name: str) -> bool:
 
 @app.command(epilog=EPILOG)
 def restore(context: typer.Context, name: NameArgument) -> int:
-    """Bring a collection back from the trash, as it was."""
+    """Restore a collection from the trash."""
     call = begin(context)
     from semantik_pipeline import collections, trash
 
@@ -178,9 +176,9 @@ def export(
         Path, typer.Argument(metavar="FILE", parser=given_path, help="File to write: notes.tar or notes.tar.gz.")
     ],
 ) -> int:
-    """Write a collection into a file.
+    """Export a collection to a file.
 
-    The file has its documents, bodies, chunks, vectors and sources, and no secret.
+    The file holds its documents with their content, chunks and vectors, and its sources without secrets.
     """
     return export_here(begin(context), name, file)
 
@@ -191,7 +189,7 @@ def export_here(call: Invocation, name: str, file: Path) -> int:
 
     with call.runtime() as runtime, counting("exported") as progress:
         told = transfer.export(runtime, name, file.expanduser(), progress)
-    call.output.give(told, lambda console: show_transfer(console, told, f"{name} is in {file}."))
+    call.output.give(told, lambda console: show_transfer(console, told, f"Exported {name!r} to {file}"))
     return 0
 
 
@@ -201,9 +199,11 @@ def import_(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", parser=given_path, help="File written by `collections export`.")
     ],
-    name: Annotated[str | None, typer.Option(metavar="N", help="New name of the collection.")] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the new collection (default: the one in the file).")
+    ] = None,
 ) -> int:
-    """Create a collection from an export. Nothing is embedded that the file has; its sources are paused."""
+    """Import a collection from an export. The vectors in the file are not computed again. Its sources are paused."""
     return import_here(begin(context), file, name)
 
 
@@ -221,7 +221,7 @@ def import_here(call: Invocation, file: Path, name: str | None) -> int:
         with watching() as watch:
             ended = operations.wait(runtime, told["operation"], watch)
     answer = {**told, "operation": f"{ended.kind}-{told['operation']}", "outcome": ended.outcome}
-    call.output.give(answer, lambda console: show_transfer(console, answer, f"{answer['collection']} is there."))
+    call.output.give(answer, lambda console: show_transfer(console, answer, f"Imported {answer['collection']!r}"))
     return EXIT.get(ended.outcome or "", 0)
 
 
@@ -230,7 +230,7 @@ def require_file(file: Path) -> None:
     from semantik_pipeline.errors import UsageError
 
     if not file.expanduser().is_file():
-        raise UsageError(f"There is no file {file}.", "`semantik collections export` writes one.")
+        raise UsageError(f"The file {file} does not exist.", "`semantik collections export` writes one.")
 
 
 def _give(call: Invocation, row: dict[str, Any], done: str | None) -> int:

@@ -6,13 +6,12 @@ from typing import Any
 
 
 def told(disk: dict[str, Any]) -> str:
-    """``1.9 MB (ledger 1.2 MB, blobs 57.3 kB, index not counted: elsewhere)``."""
+    """``1.9 MB (ledger 1.2 MB, blobs 57.3 kB, index on another host)``."""
     from semantik_pipeline.cli.wording import size
 
     kinds = {kind: disk[kind] for kind in ("ledger", "blobs", "index")}
     parts = [
-        f"{kind} {size(number)}" if number is not None else f"{kind} not counted: elsewhere"
-        for kind, number in kinds.items()
+        f"{kind} {size(number)}" if number is not None else f"{kind} on another host" for kind, number in kinds.items()
     ]
     between = "; " if disk["tables"] else ", "
     if disk["tables"]:

@@ -1,4 +1,4 @@
-"""``semantik doctor``: is everything that this needs there and well, and what to do if not."""
+"""``semantik doctor``: whether everything that this installation needs works, and what to do if not."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ STYLES = {"ok": "green", "warning": "yellow", "broken": "red"}
 
 
 def doctor(context: typer.Context) -> int:
-    """Check servers, schema, queues, index, plugins, models, disks, clock, workers and sources; changes nothing.
+    """Check servers, schema, queues, index, plugins, models, disks, clock, workers and sources. Changes nothing.
 
-    Exit codes: 0 all is well, 1 something is broken, 3 there are warnings only.
+    Exit codes: 0 no problem, 1 something is broken, 3 warnings only.
     """
     call = begin(context)
     from semantik_pipeline.doctor import examine, verdict
@@ -50,4 +50,4 @@ def show_findings(console: Console, findings: Sequence[Finding]) -> None:
             console.print(f"{'':<{width + 11}}{printable(finding.remedy)}", soft_wrap=True)
     states = [finding.status for finding in findings]
     bad, odd = states.count("broken"), states.count("warning")
-    console.print("\nAll is well." if not bad + odd else f"\n{bad} broken, {counted(odd, 'warning')}.")
+    console.print("\nNo problems found." if not bad + odd else f"\n{bad} broken, {counted(odd, 'warning')}.")

@@ -1,4 +1,4 @@
-"""Documents for people: a list, one in full, and what became of those that were retried or dropped."""
+"""Documents for people: a list, one in full, and the outcome of those that were retried or dropped."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.cli.output import text_width
 from semantik_pipeline.cli.tables import print_facts
-from semantik_pipeline.cli.wording import counted, duration, one_line, place, printable, reason_of, short_path, size
+from semantik_pipeline.cli.wording import counted, duration, one_line, place, printable, reason_of, size
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,7 +18,7 @@ CHUNKS = 8
 
 def show_list(console: Console, found: list[dict[str, Any]], limit: int | None) -> None:
     if not found:
-        console.print("No such document.")
+        console.print("No documents found.")
         return
     several = len({row["collection"] for row in found}) > 1
     width = max(len(row["status"]) for row in found)
@@ -30,7 +30,7 @@ def show_list(console: Console, found: list[dict[str, Any]], limit: int | None) 
             reason = reason_of(row["document"], row["reason"])
             console.print(f"{'':<{width + 16}}{reason}", style="dim", soft_wrap=True)
     if limit is not None and len(found) == limit:
-        console.print(f"These are the first {limit:,}; --limit N shows more.", style="dim")
+        console.print(f"Only the first {limit:,} are shown; --limit N shows more.", style="dim")
 
 
 def show_changed(console: Console, done: str, documents: list[dict[str, Any]]) -> None:
@@ -39,15 +39,15 @@ def show_changed(console: Console, done: str, documents: list[dict[str, Any]]) -
         show_list(console, documents, None)
 
 
-def show_documents(console: Console, found: list[dict[str, Any]]) -> None:
-    """Everything that answers "why don't I find it", for each."""
+def show_documents(console: Console, found: list[dict[str, Any]], *, tracebacks: bool) -> None:
+    """Everything that answers "why don't I find it", for each; the errors' tracebacks only if asked for."""
     for number, shown in enumerate(found):
         if number:
             console.print()
-        _show_document(console, shown)
+        _show_document(console, shown, tracebacks=tracebacks)
 
 
-def _show_document(console: Console, shown: dict[str, Any]) -> None:
+def _show_document(console: Console, shown: dict[str, Any], *, tracebacks: bool) -> None:
     console.print(place(shown["document"]), style="bold", soft_wrap=True)
     gone = f"deleted {_when(shown['deleted_at'])}" if shown["deleted_at"] else ""
     print_facts(
@@ -55,19 +55,19 @@ def _show_document(console: Console, shown: dict[str, Any]) -> None:
         [
             ("unique id", printable(shown["document"])),
             ("collection", printable(shown["collection"])),
-            ("source", short_path(shown["source"])),
+            ("source", printable(shown["source"])),
             ("title", printable(shown["title"] or "")),
             ("content", ", ".join(part for part in (shown["media_type"], _size(shown["size"]), gone) if part)),
             ("revision", f"{shown['revision']}, {_when(shown['changed_at'])}"),
         ],
     )
     for unit in shown["generations"]:
-        _show_unit(console, unit)
+        _show_unit(console, unit, tracebacks=tracebacks)
 
 
-def _show_unit(console: Console, unit: dict[str, Any]) -> None:
+def _show_unit(console: Console, unit: dict[str, Any], *, tracebacks: bool) -> None:
     error = unit["error"] or {}
-    waits = f"next try in {duration(unit['retry_in_seconds'])}" if unit["retry_in_seconds"] else ""
+    waits = f"next attempt in {duration(unit['retry_in_seconds'])}" if unit["retry_in_seconds"] else ""
     console.print(f"\n  generation {unit['generation_id']}")
     print_facts(
         console,
@@ -76,17 +76,18 @@ def _show_unit(console: Console, unit: dict[str, Any]) -> None:
             ("reason", printable(unit["reason"] or "")),
             ("stages", ", ".join(f"{stage} {mark}" for stage, mark in unit["stages"].items())),
             ("worker", printable(unit["worker"] or "")),
-            ("waits", ", ".join(part for part in (waits, printable(unit["blocked_reason"] or "")) if part)),
+            ("waiting", ", ".join(part for part in (waits, printable(unit["blocked_reason"] or "")) if part)),
             ("attempts", f"{unit['attempts']} failed" if unit["attempts"] else ""),
             ("extractors", printable(str(unit["extractor_errors"])) if unit["extractor_errors"] else ""),
             (
                 "error",
                 printable(f"{error.get('type')} in {error.get('stage')}: {error.get('message')}") if error else "",
             ),
+            ("traceback", "--verbose shows it" if error.get("traceback") and not tracebacks else ""),
         ],
         indent=4,
     )
-    if error.get("traceback"):
+    if error.get("traceback") and tracebacks:
         for line in error["traceback"].rstrip().splitlines():
             console.print(f"      {printable(line)}", style="dim", soft_wrap=True)
     _show_chunks(console, unit["chunks"])

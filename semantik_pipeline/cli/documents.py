@@ -1,4 +1,4 @@
-"""``semantik documents``: where documents are, why they are not found, and what to do about it."""
+"""``semantik documents``: how far documents are, why they are not found, and what to do about it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,9 @@ if TYPE_CHECKING:
 app = typer.Typer(help="List, show, retry, drop and restore documents.", rich_markup_mode=None, no_args_is_help=True)
 
 CollectionOption = Annotated[str | None, typer.Option(metavar="NAME", help="Only this collection.")]
-NamesArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="URI", help="Document ids, paths, or ends of paths.")
-]
+NamesArgument = Annotated[list[str] | None, typer.Argument(metavar="URI", help="Unique ids, paths, or ends of paths.")]
 
-#: Documents that a list shows people unless told otherwise.
+#: Documents in a list, unless `--limit` says otherwise.
 LISTED = 100
 
 
@@ -33,12 +31,17 @@ def list_(
     status: Annotated[
         str | None,
         typer.Option(
-            metavar="S", help="indexed, quarantined (failed), skipped, deleted, unread, or a stage it waits for."
+            metavar="STATUS",
+            help="Only documents that are indexed, quarantined (failed), skipped, deleted or unread, or wait for chunk, "
+            "extract, embed or upsert.",
         ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Maximum number.")] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help=f"Maximum number of documents (default: {LISTED}; all with --json)."),
+    ] = None,
 ) -> int:
-    """List documents with their status, and the reason where there is one."""
+    """List documents with their status, and why they failed, were skipped or are waiting."""
     call = begin(context)
     from semantik_pipeline.cli.document_views import show_list
     from semantik_pipeline.ledger.catalog import collections
@@ -56,10 +59,10 @@ def list_(
 @app.command(short_help="Show a document and its last error.", epilog=EPILOG)
 def show(
     context: typer.Context,
-    uri: Annotated[str, typer.Argument(metavar="URI", help="Document id, path, or end of the path.")],
+    uri: Annotated[str, typer.Argument(metavar="URI", help="Unique id, path, or end of the path.")],
     collection: CollectionOption = None,
 ) -> int:
-    """Show a document: status of each stage, chunks, and the last error with its traceback."""
+    """Show a document: status of each stage, chunks, and the last error. --verbose adds the error's traceback."""
     call = begin(context)
     from semantik_pipeline.cli.document_views import show_documents
     from semantik_pipeline.ledger.documents import document_reports
@@ -68,13 +71,14 @@ def show(
         rows = _named(tx, [uri], collection)
         found = [{**row, **document_reports.show_document(tx, row["id"])} for row in rows]
     answer = {**found[0], "others": found[1:]}  # the same document through other sources or in other collections
-    call.output.give(answer, lambda console: show_documents(console, found))
+    call.output.give(answer, lambda console: show_documents(console, found, tracebacks=call.verbose))
     return 0
 
 
 @app.command(short_help="Retry failed (quarantined) documents.", epilog=EPILOG)
 def retry(context: typer.Context, uris: NamesArgument = None, collection: CollectionOption = None) -> int:
-    """Retry failed (quarantined) documents: the named ones, or all of them."""
+    """Retry failed (quarantined) documents: those that you name, or all of them, in every collection unless you give
+    --collection."""
     call = begin(context)
     from semantik_pipeline import operations
     from semantik_pipeline.ledger.catalog import collections
@@ -98,11 +102,12 @@ def drop(
     context: typer.Context,
     uris: NamesArgument = None,
     collection: CollectionOption = None,
-    purge: Annotated[bool, typer.Option("--purge", help="Delete permanently; no restore.")] = False,
+    purge: Annotated[bool, typer.Option("--purge", help="Delete permanently, without the trash.")] = False,
 ) -> int:
     """Remove documents from the index.
 
-    They can be restored until the trash's window is over. One that its source still has comes back with the next `index`.
+    They stay in the trash for `retention.trash_days` (7 by default). The next sync indexes a document again if its
+    source still has it; exclude or delete it there.
     """
     call = begin(context)
     from functools import partial
@@ -111,21 +116,21 @@ def drop(
     from semantik_pipeline.errors import UsageError
 
     if not uris:
-        raise UsageError("No document is named.", "`semantik documents drop URI...`; `documents list` shows the names.")
+        raise UsageError("No document is named.", "`semantik documents list` shows the names.")
     begin_change = partial(operations.begin_drop, purge=purge)
     return _change(call, lambda tx: _named(tx, uris, collection), begin_change, "dropped")
 
 
 @app.command(short_help="Restore dropped documents.", epilog=EPILOG)
 def restore(context: typer.Context, uris: NamesArgument = None, collection: CollectionOption = None) -> int:
-    """Bring documents back from the trash, from what is stored: their sources are not asked."""
+    """Restore documents from the trash. Their stored content is used; their sources are not read."""
     call = begin(context)
     from semantik_pipeline import trash
     from semantik_pipeline.errors import UsageError
     from semantik_pipeline.ledger.retention import trash_contents as ledger
 
     if not uris:
-        raise UsageError("No document is named.", "`semantik documents restore URI...`; `semantik trash` lists them.")
+        raise UsageError("No document is named.", "`semantik trash` lists what you can restore.")
 
     def choose(tx: Transaction) -> list[dict[str, Any]]:
         return [row for name in uris for row in ledger.find_documents(tx, name, collection=collection)]
@@ -148,7 +153,7 @@ def _named(tx: Transaction, names: list[str], collection: str | None) -> list[di
         ids = sorted({row["document"] for row in rows})
         if len(ids) > 1:
             some = ", ".join(place(one) for one in ids[:5])
-            raise UsageError(f"{name!r} is the end of {len(ids)} documents: {some}.", "Name one of them whole.")
+            raise UsageError(f"{name!r} matches {len(ids)} documents: {some}.", "Give the full path of one of them.")
         found += rows
     return found
 
@@ -159,7 +164,7 @@ def _change(
     begin_change: Callable[..., int],
     done: str,
 ) -> int:
-    """Run an operation on the chosen documents, collection by collection, and show what became of each."""
+    """Run an operation on the chosen documents, collection by collection, and show the outcome of each."""
     from semantik_pipeline import operations
     from semantik_pipeline.cli.document_views import show_changed
     from semantik_pipeline.cli.progress import watching

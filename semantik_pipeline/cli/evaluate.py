@@ -1,4 +1,4 @@
-"""``semantik eval``: how good the answers are, on judged queries or on a collection's own words, now and over time."""
+"""``semantik eval``: search quality, on judged queries or on a collection's own words, now and over time."""
 
 from __future__ import annotations
 
@@ -25,40 +25,42 @@ from semantik_pipeline.cli.questions import (
 DatasetArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="DATASET_DIR", help="Dataset in BEIR format: corpus.jsonl, queries.jsonl, qrels.tsv or qrels/test.tsv."
+        metavar="DATASET_DIR",
+        help="Dataset in BEIR format: corpus.jsonl, queries.jsonl, and qrels.tsv or qrels/test.tsv.",
     ),
 ]
 CollectionOption = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Collection to index into (default: one for the dataset).")
+    str | None, typer.Option(metavar="NAME", help="Collection to index the dataset into (default: one of its own).")
 ]
 ModelOption = Annotated[str | None, typer.Option(metavar="NAME", help="Embedding model.")]
-LimitOption = Annotated[int, typer.Option(metavar="N", help="Hits per query; the reranker gets up to 5 × N.")]
+LimitOption = Annotated[int, typer.Option(metavar="N", help="Hits per query; a reranker reads up to 5 × N.")]
 CompareOption = Annotated[bool, typer.Option("--compare", help="Compare modes, fusions and rerankers.")]
 KnownItemsOption = Annotated[
     str | None,
     typer.Option(metavar="COLLECTION", help="Evaluate this collection with its own titles and sentences as queries."),
 ]
-HistoryOption = Annotated[bool, typer.Option("--history", help="Show previous results.")]
+HistoryOption = Annotated[bool, typer.Option("--history", help="Show earlier results.")]
 WaysOption = Annotated[
-    str | None, typer.Option(metavar="WAY,WAY", help="Compare these with the default: dense, rrf, a reranker …")
+    str | None,
+    typer.Option(metavar="WAY,WAY", help="Compare only these with the default, e.g. dense, rrf or a reranker's id."),
 ]
 TryOption = Annotated[
     list[str] | None,
     typer.Option(
         "--try",
         metavar="KEY=VALUE",
-        help="Also compare an index with this configuration, e.g. chunking.max_tokens=150; repeatable.",
+        help="Also compare an index with this configuration change, e.g. chunking.max_tokens=150; repeatable.",
     ),
 ]
 QueriesOption = Annotated[int, typer.Option(metavar="N", min=1, help="With --known-items: maximum number of queries.")]
 SeedOption = Annotated[int, typer.Option(metavar="N", help="With --known-items: random seed of the sample.")]
 PlotOption = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", parser=given_path, help="Write a chart to FILE.png and FILE.html, or one of them."),
+    typer.Option(metavar="FILE", parser=given_path, help="Write a chart to FILE.png and FILE.html, or to one of them."),
 ]
 
 
-#: What chooses a way of searching, and what it is where nobody chooses.
+#: The options that choose a way of searching, and their defaults.
 _USUAL: dict[str, Any] = {
     "mode": Mode.HYBRID,
     "rerank": True,
@@ -89,8 +91,15 @@ def evaluate(
     seed: SeedOption = 1,
     plot: PlotOption = None,
 ) -> int:
-    """Measure how good the answers are on a dataset with judged queries, or on a collection's own titles and sentences.
-    A second run only indexes what changed."""
+    """Measure search quality on a dataset with judged queries, or on a collection's own titles and sentences.
+
+    \b
+    semantik eval DATASET_DIR                index a dataset and run its queries
+    semantik eval --known-items COLLECTION   use a collection's own words as queries
+    semantik eval --history [NAME]           show earlier results
+
+    A second run on a dataset only indexes what has changed in it.
+    """
     call = begin(context)
     if history:
         return _give_history(call, dataset_dir or known_items or collection)
@@ -103,7 +112,7 @@ def evaluate(
     _check(dataset_dir, known_items, chosen=any(way[one] != usual for one, usual in _USUAL.items()), several=several)
     _check_literal(known_items, interpret)
     asked = Asked(
-        template=question(query="?", limit=limit, filter_json=filter_json, interpret=interpret, **way),
+        template=question(query=["?"], limit=limit, filter_json=filter_json, interpret=interpret, **way),
         ways=tuple(ways.split(",")) if ways else (),
         tried=tuple(parse_changes(one.split()) for one in try_ or ()),
         plot=plot,
@@ -121,15 +130,16 @@ def _check(dataset_dir: str | None, known_items: str | None, *, chosen: bool, se
     from semantik_pipeline.errors import UsageError
 
     if (dataset_dir is None) == (known_items is None):
-        told = "Neither a dataset nor" if dataset_dir is None else "Both a dataset and"
+        given = "Neither" if dataset_dir is None else "Both"
         raise UsageError(
-            f"{told} a collection for its known items is named.", "Name a folder, or --known-items COLLECTION."
+            f"{given} DATASET_DIR {'nor' if dataset_dir is None else 'and'} --known-items is given.",
+            "Give the folder of a dataset, or --known-items COLLECTION.",
         )
     if several and chosen:
         raise UsageError(
-            "--mode, --fusion, --dense-weight, --no-rerank, --reranker and --rerank-weight choose one way, and a "
-            "comparison asks in all ways.",
-            "Choose among them with --ways, as in --ways dense,cross-encoder.",
+            "--mode, --fusion, --dense-weight, --no-rerank, --reranker and --rerank-weight choose one way of searching, "
+            "but a comparison tries all of them.",
+            "Choose ways with --ways, as in --ways dense,cross-encoder.",
         )
 
 
@@ -138,7 +148,8 @@ def _check_literal(known_items: str | None, interpret: bool) -> None:
 
     if known_items is not None and interpret:
         raise UsageError(
-            "--interpret is for queries that people wrote; known items are words that stand there.", "Leave it out."
+            "--interpret is for queries that people wrote; --known-items takes its queries from the documents.",
+            "Leave it out.",
         )
 
 
@@ -155,6 +166,6 @@ def _give_history(call: Invocation, name: str | None) -> int:
 
     with call.runtime() as runtime:
         rows = history(runtime, name)
-    way_on = call.command("eval DATASET_DIR --compare, or eval --known-items COLLECTION")
+    way_on = call.command("eval --known-items COLLECTION")
     call.output.give({"evaluations": rows}, lambda console: show_history(console, rows, way_on))
     return 0

@@ -1,7 +1,7 @@
-"""Copies of a collection whose indexes are made otherwise, to be compared with it: another chunk size, another model.
+"""Copies of a collection with other configurations, to be compared with it: another chunk size, another model.
 
-A copy is an export that is imported and reindexed. What the change does not concern is taken over, nothing is asked of any
-source, and the collection itself is not touched.
+A copy is an export that is imported and reindexed. What the change does not affect is reused, no source is read, and the
+collection itself is not changed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Copy:
 
 
 def pair_of(name: str, value: Any) -> str:
-    """``KEY=VALUE`` as people write it: a text that is no other JSON stands without quotes."""
+    """``KEY=VALUE`` as people write it: a text that is not other JSON stands without quotes."""
     from semantik_pipeline.configurations import parse_value
 
     plain = isinstance(value, str) and parse_value(value) == value
@@ -97,7 +97,7 @@ def _wait(runtime: Runtime, operation: int, copy: Copy) -> None:
         ended = operations.wait(runtime, operation, watch)
     if ended.outcome not in ("succeeded", "degraded"):
         reasons = "; ".join((ended.result or {}).get("errors", [])) or f"{ended.kind}-{operation} {ended.outcome}"
-        raise PipelineError(f"An index with {copy.name} could not be built: {reasons}", "Leave out this --try.")
+        raise PipelineError(f"An index with {copy.name} could not be built: {reasons}", "Leave out that --try.")
 
 
 def _remove(runtime: Runtime, name: str) -> None:

@@ -1,4 +1,4 @@
-"""How far an evaluation is, how fast, and how long it takes still: a bar on a terminal, now and then a line elsewhere."""
+"""How far an evaluation is, how fast, and how much time is left: a bar on a terminal, now and then a line elsewhere."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def metered(call: Invocation, noun: str) -> Iterator[Callable[[int, int], None]]
 
 
 def _text(done: int, total: int, noun: str, pace: float | None) -> str:
-    """``pace``: so many in a second; None: nobody knows yet."""
+    """``pace``: how many in a second; None: not known yet."""
     if not pace:
         return f"{done:,} of {total:,} {noun}"
     left = f", about {duration(max(1.0, (total - done) / pace))} left" if done < total else ""
@@ -52,7 +52,7 @@ class _Lines:
         self._call = call
 
     def show(self, done: int, total: int, text: str) -> None:
-        self._call.say(f"asked {text}")
+        self._call.say(f"searched {text}")
 
     def close(self) -> None:
         """Lines stay."""
@@ -69,9 +69,9 @@ class _Bar:
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn
 
-            columns = (TextColumn("asking"), BarColumn(bar_width=32), TextColumn("{task.fields[text]}"))
+            columns = (TextColumn("searching"), BarColumn(bar_width=32), TextColumn("{task.fields[text]}"))
             self._live = Progress(*columns, console=Console(stderr=True, highlight=False), transient=True)
-            self._task = self._live.add_task("asking", total=total, text=text)
+            self._task = self._live.add_task("searching", total=total, text=text)
             self._live.start()
         self._live.update(self._task, completed=done, text=text)
 

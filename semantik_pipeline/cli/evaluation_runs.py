@@ -74,7 +74,7 @@ def measure(
 
 
 def measure_known_items(call: Invocation, collection: str, asked: Asked, *, queries: int, seed: int) -> dict[str, Any]:
-    """Ask a collection for its own titles and sentences, in all ways. Raises UsageError where it has none to ask for."""
+    """Search a collection for its own titles and sentences, in all ways. Raises UsageError if it has none."""
     from semantik_pipeline.errors import UsageError
     from semantik_pipeline.ledger.documents.passages import passages
     from semantik_pipeline.search.evaluation import known_items
@@ -86,8 +86,8 @@ def measure_known_items(call: Invocation, collection: str, asked: Asked, *, quer
         judged = known_items(lambda: passages(runtime.ledger, view.generation_id), count=queries, seed=seed)
         if not judged.judged:
             raise UsageError(
-                f"The collection {collection!r} has no title and no sentence to ask for.",
-                "Its documents need titles of two words, or prose; `semantik documents list` shows what there is.",
+                f"The collection {collection!r} has no titles or sentences that could be queries.",
+                "Its documents need titles of two words or more, or prose. `semantik documents list` shows them.",
             )
         told = _compare(call, runtime, "known-items", collection, judged, asked, tried)
     kinds = {kind: len(ids) for kind, ids in judged.parts.items()}

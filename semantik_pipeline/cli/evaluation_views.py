@@ -15,8 +15,8 @@ NAMES = {"ndcg@10": "nDCG@10", "recall@100": "Recall@100", "mrr@10": "MRR@10"}
 
 #: Below a table of ways.
 LEGEND = (
-    "* what a search does that asks for nothing. difference and p (a paired randomisation test): of nDCG@10, against it.\n"
-    "better, worse: p is below 0.05 still when it is adjusted for the number of ways. p50: without a deadline."
+    "* the default way. difference and p: nDCG@10 compared with it, by a paired randomisation test.\n"
+    "better, worse: p is below 0.05, adjusted for the number of ways. p50: median time of a search, without a deadline."
 )
 
 
@@ -26,9 +26,9 @@ def show_measured(console: Console, answer: dict[str, Any]) -> None:
     print_facts(
         console,
         [
-            *((name, f"{answer[name]:.4f}") for name in NAMES),
+            *((shown, f"{answer[name]:.4f}") for name, shown in NAMES.items()),
             ("over", f"{about}, {counted(answer['chunks'], 'chunk')}"),
-            ("took", f"{duration(answer['seconds'])} (index {duration(answer['index_seconds'])})"),
+            ("took", f"{duration(answer['seconds'])} (indexing {duration(answer['index_seconds'])})"),
             ("way", printable(answer["way"])),
             ("collection", printable(answer["collection"])),
         ],
@@ -38,7 +38,7 @@ def show_measured(console: Console, answer: dict[str, Any]) -> None:
 
 
 def show_compared(console: Console, answer: dict[str, Any]) -> None:
-    """All ways side by side, what they advise, and where the pictures are."""
+    """All ways side by side, the recommendation, and where the charts are."""
     kinds = ", ".join(f"{number:,} {kind}" for kind, number in answer.get("kinds", {}).items())
     documents = f", {counted(answer['documents'], 'document')}" if "documents" in answer else ""
     console.print(
@@ -57,16 +57,16 @@ def show_compared(console: Console, answer: dict[str, Any]) -> None:
     for note in advice["notes"]:
         console.print(printable(note), soft_wrap=True)
     for command in advice["commands"]:
-        console.print(f"To have it so: {printable(command)}", soft_wrap=True)
+        console.print(f"To apply it: {printable(command)}", soft_wrap=True)
     if answer["plots"]:
-        console.print(f"Pictures: {' and '.join(map(short_path, answer['plots']))}", soft_wrap=True)
+        console.print(f"Charts: {' and '.join(map(short_path, answer['plots']))}", soft_wrap=True)
     _show_warnings(console, answer)
 
 
 def show_history(console: Console, rows: list[dict[str, Any]], way_on: str) -> None:
     """Runs, newest first, each way with what changed since it was measured before."""
     if not rows:
-        console.print(f"Nothing was measured yet: {way_on}", soft_wrap=True)
+        console.print(f"There are no results yet. Measure: {way_on}", soft_wrap=True)
         return
     header = ["when", "what", "way", "nDCG@10", "Recall@100", "MRR@10", "queries", "change", "p"]
     run: str | None = None
@@ -81,7 +81,7 @@ def show_history(console: Console, rows: list[dict[str, Any]], way_on: str) -> N
     print_table(console, header, table)
     for when, configured in notes:
         told = ", ".join(f"{name}: {_short(old)} → {_short(new)}" for name, (old, new) in configured.items())
-        console.print(f"{when} differs from the run before by {told}", style="dim", soft_wrap=True)
+        console.print(f"{when}: changed since the run before: {told}", style="dim", soft_wrap=True)
 
 
 def _row(one: dict[str, Any], parts: list[str]) -> list[str]:

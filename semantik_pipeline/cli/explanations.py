@@ -15,10 +15,10 @@ VALUE = 80
 
 
 def show_explanation(console: Console, explanation: Mapping[str, Any], score: float) -> None:
-    """The parts as a sum, then a line for each that had a say::
+    """The parts as a sum, then a line for each::
 
     0.884 = 0.391 dense + 0.240 sparse + 0.253 relevance-feedback
-      dense              rank 3    0.712 is 0.93, weighs 0.60
+      dense              rank 3    score 0.712, normalised 0.931, weight 0.60
     """
     parts = " + ".join(f"{part['value']:.3f} {printable(part['component'])}" for part in explanation["contributions"])
     console.print(f"    {score:.3f} = {parts}", style="dim", soft_wrap=True)
@@ -36,7 +36,7 @@ def show_facets(console: Console, facets: Mapping[str, Sequence[Mapping[str, Any
         for one in values:
             console.print(f"  {one['count']:>{width},}  {_value(one['value'])}", soft_wrap=True)
         if not values:
-            console.print("  no document has one", style="dim")
+            console.print("  no matching document has this field", style="dim")
         console.print()
 
 
@@ -51,24 +51,26 @@ def show_document_explanation(console: Console, found: Mapping[str, Any]) -> Non
 def _legs(explanation: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     for name, leg in explanation["legs"].items():
         if leg["rank"] is None:
-            yield name, "", f"missed it, weighs {leg['weight']:.2f}"
+            yield name, "", f"not found, weight {leg['weight']:.2f}"
         else:
-            told = f"{leg['score']:.3f} is {leg['normalised']:.3f}, weighs {leg['weight']:.2f}"
+            told = f"score {leg['score']:.3f}, normalised {leg['normalised']:.3f}, weight {leg['weight']:.2f}"
             yield name, f"rank {leg['rank']}", told
     fused = explanation["fused"]
-    yield f"fused ({fused['method']})", f"rank {fused['rank']}", f"{fused['score']:.3f}"
+    yield f"fused ({fused['method']})", f"rank {fused['rank']}", f"score {fused['score']:.3f}"
 
 
 def _rerankers(explanation: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     for one in explanation["rerankers"]:
-        said = "did not read it" if one["score"] is None else f"{one['score']:.3f} is {one['normalised']:.3f}"
-        yield one["plugin"], f"rank {one['rank']}", f"{said}, weighs {one['weight']:.2f}: {one['blended']:.3f}"
+        score = (
+            "not scored" if one["score"] is None else f"score {one['score']:.3f}, normalised {one['normalised']:.3f}"
+        )
+        yield one["plugin"], f"rank {one['rank']}", f"{score}, weight {one['weight']:.2f}, blended {one['blended']:.3f}"
 
 
 def _moves(explanation: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     for one in explanation["postprocessors"]:
-        came = "brought it in" if one["rank_before"] is None else f"it was {one['rank_before']}"
-        yield one["plugin"], f"rank {one['rank_after']}", came
+        before = "added by it" if one["rank_before"] is None else f"before: rank {one['rank_before']}"
+        yield one["plugin"], f"rank {one['rank_after']}", before
 
 
 def _value(value: Any) -> str:

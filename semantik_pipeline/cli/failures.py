@@ -1,4 +1,4 @@
-"""What an exception becomes for the person who typed the command: a line that names the thing, and the way out."""
+"""What an exception becomes for the person who typed the command: a line that names the thing, and a hint."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True, kw_only=True)
 class FailureReport:
-    """An error as it is told. ``unforeseen``: nobody meant this one to happen, so its traceback is worth asking for."""
+    """An error as it is shown. ``unforeseen``: it is a defect of the program, so its traceback is worth asking for."""
 
     type: str
     message: str
@@ -32,7 +32,9 @@ class FailureReport:
         """For standard error: the message, then the hint. Control characters are escaped, so each stays one line."""
         if self.unforeseen:
             message = f"{self.type}: {self.message}" if self.message else self.type
-            hint = None if verbose else "Nobody foresaw this one: run again with --verbose to see where it comes from."
+            hint = (
+                None if verbose else "This error is unexpected. Run the command again with --verbose for a traceback."
+            )
         else:
             message, hint = self.message, self.hint
         return [f"error: {printable(message)}", *([f"  {printable(hint)}"] if hint else [])]
@@ -55,10 +57,10 @@ def describe(error: BaseException) -> FailureReport:
             traceback=text,
         )
     if hasattr(error, "format_message"):  # Typer's own, whichever way its version spells the class
-        hint = _help_of(error)
         code = getattr(error, "exit_code", 2)
         message = "No command is given." if no_command(error) else error.format_message()
-        return FailureReport(type="UsageError", message=message, hint=hint, exit_code=code)
+        message = message.replace(": Value error, ", ": ")  # pydantic's words, in newer versions of Typer
+        return FailureReport(type="UsageError", message=message, hint=_help_of(error), exit_code=code)
     if isinstance(error, OSError) and error.errno is not None:
         return _system_error(error, text)
     return FailureReport(type=type(error).__name__, message=str(error), traceback=text, unforeseen=True)
@@ -66,23 +68,29 @@ def describe(error: BaseException) -> FailureReport:
 
 def _help_of(error: Any) -> str:
     context = getattr(error, "ctx", None)
-    return f"`{context.command_path if context else 'semantik'} --help` shows how."
+    path = context.command_path if context else "semantik"
+    option = getattr(error, "option_name", None)
+    if option and option.startswith("-") and not option.startswith("--"):  # click reads -draft as -d, -r, -a …
+        words = [one.metavar or one.name for one in context.command.params if one.param_type_name == "argument"]
+        if words:
+            return f"A {words[0]} that starts with - needs `--` before it, as in `{path} -- -draft`."
+    return f"See `{path} --help`."
 
 
-_WAYS_OUT = {
+_HINTS = {
     errno.ENOSPC: "Free disk space and run the same command again; what was committed is safe.",
     errno.EDQUOT: "Free disk space and run the same command again; what was committed is safe.",
-    errno.EACCES: "Ask for the right to read it (`ls -ld` on it and on the folders above shows whose it is), or name another.",
-    errno.EPERM: "Ask for the right to do this, or name another file or folder.",
-    errno.EROFS: "Name a place that can be written to: `--data-dir` says where the pipeline keeps its own.",
-    errno.ENAMETOOLONG: "Name a shorter path: see whether several were quoted into one.",
-    errno.ELOOP: "Follow the links with `ls -l`: they lead to each other.",
+    errno.EACCES: "Check the permissions of the file and its folders with `ls -ld`, or name another file.",
+    errno.EPERM: "Check your permissions, or name another file or folder.",
+    errno.EROFS: "Name a place that can be written; `--data-dir` chooses the data folder.",
+    errno.ENAMETOOLONG: "Give a shorter path. Check whether several paths were quoted as one.",
+    errno.ELOOP: "Check the symbolic links with `ls -l`: they point to each other.",
     errno.EMFILE: "Let this process open more files (`ulimit -n`), and run the same command again.",
 }
 
 
 def _system_error(error: OSError, text: str) -> FailureReport:
     """A file that can't be read or written, a full disk: the system's own words, and the name of the file."""
-    hint = _WAYS_OUT.get(error.errno or 0)
+    hint = _HINTS.get(error.errno or 0)
     where = f"{error.filename}: " if error.filename else ""
     return FailureReport(type=type(error).__name__, message=f"{where}{error.strerror}.", hint=hint, traceback=text)

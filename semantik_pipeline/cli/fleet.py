@@ -1,4 +1,4 @@
-"""``semantik fleet``: the workers, and what operators ask of them."""
+"""``semantik fleet``: the workers, and the requests of operators to them."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ app = typer.Typer(help="Show and control workers.", no_args_is_help=True, rich_m
 #: Seconds between two looks of ``--watch`` and ``--wait``.
 LOOK = 2.0
 
-NO_FLEET = "No worker is up: there is no fleet here, and each command does its work itself."
+NO_FLEET = "No worker is running. No fleet is configured, so each command does its work itself."
 
 Names = Annotated[
     list[str] | None,
     typer.Argument(metavar="WORKER", help="Worker ids, hosts or profiles (default: all live workers)."),
 ]
-Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is done.")]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the workers have done it.")]
 
 
-@app.command("status", epilog=EPILOG)
+@app.command("status", short_help="Show workers, backlog and what is stuck.", epilog=EPILOG)
 def status(
     context: typer.Context,
     watch: Annotated[bool, typer.Option("--watch", help="Refresh every two seconds.")] = False,
 ) -> int:
-    """Show workers, backlogs and what is stuck.
+    """Show workers, the backlog of each stage, and what is stuck and why.
 
-    Of each worker, whether its plugins are current; of each stage, its backlog; of what is stuck, why. Exit code 1 if
-    work waits that no living worker takes. Without a fleet it says who has the data folder.
+    Exit code 1 if work is waiting that no live worker can take. Without a fleet, shows which process is using the data
+    folder.
     """
     call = begin(context)
     from time import sleep
@@ -54,21 +54,21 @@ def status(
             sleep(LOOK)
 
 
-@app.command("drain", epilog=EPILOG)
+@app.command("drain", short_help="Drain workers.", epilog=EPILOG)
 def drain(context: typer.Context, workers: Names = None, wait: Wait = True) -> int:
-    """Pause workers. They finish what they are processing and take nothing more until `resume`."""
+    """Drain workers. They finish what they are processing and take no more work until `resume`."""
     return _ask(begin(context), workers, "drain", wait=wait)
 
 
-@app.command("resume", epilog=EPILOG)
+@app.command("resume", short_help="Resume drained workers.", epilog=EPILOG)
 def resume(context: typer.Context, workers: Names = None, wait: Wait = True) -> int:
     """Resume drained workers."""
     return _ask(begin(context), workers, "resume", wait=wait)
 
 
-@app.command("restart", epilog=EPILOG)
+@app.command("restart", short_help="Restart workers one by one.", epilog=EPILOG)
 def restart(context: typer.Context, workers: Names = None, wait: Wait = True) -> int:
-    """Restart worker processes one by one. It applies changed plugins or a new release without downtime."""
+    """Restart workers one by one, so that changed plugins or a new release take effect without downtime."""
     return _ask(begin(context), workers, "restart", wait=wait)
 
 
@@ -77,7 +77,7 @@ def _ask(call: Invocation, names: list[str] | None, command: str, *, wait: bool)
     from semantik_pipeline.cli.fleet_views import asked_words
 
     with call.runtime() as runtime:
-        nobody = "No worker is up." if runtime.settings.fleet else NO_FLEET
+        nobody = "No worker is running. Start one: semantik worker" if runtime.settings.fleet else NO_FLEET
         asked = fleet.ask(runtime, names or [], command)
         if wait:
             _await(call, runtime, asked, command)

@@ -17,19 +17,23 @@ def show_fleet(console: Console, found: dict[str, Any]) -> None:
     if not found["distributed"]:
         _show_owner(console, found["owner"])
     _show_workers(console, found["workers"], fleet=found["distributed"])
-    _show_stages(console, found)
+    if found["distributed"] or any(one[what] for one in found["stages"].values() for what in _BACKLOG):
+        _show_stages(console, found)
     _show_troubles(console, found)
 
 
-_DONE = {"drain": "drained", "resume": "at work again", "restart": "restarted"}
+#: What a stage may have to do.
+_BACKLOG = ("workers", "waiting", "delayed", "in_progress", "suspects")
+
+_DONE = {"drain": "drained", "resume": "resumed", "restart": "restarted"}
 
 
 def asked_words(command: str, asked: Sequence[str], lost: Sequence[str], *, wait: bool) -> str:
-    """What became of the workers that were asked for something."""
+    """The outcome of a request to workers."""
     if not wait:
-        return f"{counted(len(asked), 'worker')} asked to {command}; `semantik fleet status` shows how far they are."
+        return f"Asked {counted(len(asked), 'worker')} to {command}. `semantik fleet status` shows their state."
     told = f"{counted(len(asked) - len(lost), 'worker')} {_DONE[command]}."
-    return f"{told} Lost meanwhile, and what they held goes on elsewhere: {', '.join(lost)}." if lost else told
+    return f"{told} Lost meanwhile: {', '.join(lost)}. Other workers take over their work." if lost else told
 
 
 def waiting_words(asked: Sequence[str], left: Sequence[str]) -> str:
@@ -37,14 +41,14 @@ def waiting_words(asked: Sequence[str], left: Sequence[str]) -> str:
 
 
 def _show_owner(console: Console, owner: dict[str, Any] | None) -> None:
-    has = f"process {owner['pid']} has it: {owner['command']}" if owner else "nobody has it now"
+    user = f"process {owner['pid']} ({printable(owner['command'])})" if owner else "no process"
     console.print(
-        f"There is no fleet here: one process at a time has the data folder and works; {printable(has)}.",
-        soft_wrap=True,
+        "No fleet is configured. One process at a time uses the data folder and does the work.", soft_wrap=True
     )
+    console.print(f"In use by: {user}", soft_wrap=True)
     console.print(
-        "`semantik index` does the work itself, `semantik operations resume` goes on with what is left, and"
-        " `semantik scheduler` keeps at it.",
+        "`semantik serve` works continuously; `semantik index` and `semantik operations resume` work until they are done.",
+        style="dim",
         soft_wrap=True,
     )
 
@@ -53,13 +57,13 @@ def _show_workers(console: Console, workers: list[dict[str, Any]], *, fleet: boo
     up = [worker for worker in workers if worker["state"] != "stopped"]
     if not up:
         if fleet:
-            console.print("No worker is up: `semantik worker` starts one.", style="yellow")
+            console.print("No worker is running. Start one: semantik worker", style="yellow")
         return
     rows = []
     for worker in up:
         stages = (worker["in_progress"] or {}).get("stages", {})
         hand = ", ".join(f"{count} {stage}" for stage, count in sorted(stages.items())) or "nothing"
-        plugins = "current" if worker["plugin_state_current"] else "older: restart"
+        plugins = "current" if worker["plugin_state_current"] else "outdated: restart"
         failures = f", {len(worker['plugin_failures'])} failed" if worker["plugin_failures"] else ""
         heard = duration(worker["heartbeat_age_seconds"])
         asked = f" (asked: {worker['command']})" if worker["command"] else ""
@@ -76,8 +80,8 @@ def _show_workers(console: Console, workers: list[dict[str, Any]], *, fleet: boo
                 hand,
             )
         )
-    header = ("WORKER", "PROFILE", "STATE", "UP", "HEARD", "MEMORY", "PLUGIN STATE", "MODELS", "IN PROGRESS")
-    spare, shrink = ("UP", "MEMORY", "HEARD"), {"MODELS": 10, "IN PROGRESS": 14}
+    header = ("WORKER", "PROFILE", "STATE", "UPTIME", "HEARTBEAT", "MEMORY", "PLUGIN STATE", "MODELS", "IN PROGRESS")
+    spare, shrink = ("UPTIME", "MEMORY", "HEARTBEAT"), {"MODELS": 10, "IN PROGRESS": 14}
     print_table(console, header, rows, spare=spare, shrink=shrink)
 
 
@@ -131,6 +135,6 @@ def _show_troubles(console: Console, found: dict[str, Any]) -> None:
         console.print("\nstuck:", style="yellow")
     for one in found["stuck"]:
         tries = f" after {counted(one['attempts'], 'attempt')}" if one["attempts"] else ""
-        what = place(one["document"] or one["source"])
+        what = place(one["document"]) if one["document"] else printable(one["source"])
         told = f"  {what}: {one['stage']}{tries}, {duration(one['seconds'])}: {one['reason']}"
         console.print(printable(told), soft_wrap=True)

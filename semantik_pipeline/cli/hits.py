@@ -1,4 +1,4 @@
-"""Ranked hits for people: what, where, and the passage with the query's words marked."""
+"""Ranked hits for people: the document, the place in it, and the passage with the query's words marked."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 #: Lines of a passage, and of a document's other passages.
 LINES, LINES_OF_MORE = 4, 2
 
-#: Documents that are named of those that say the same.
+#: Documents that are named of those with the same text.
 NAMED = 3
 
 
 def show_hits(console: Console, answer: SearchAnswer, note: str | None) -> None:
-    """The hits, best first; then what a reader may want to know about the search itself."""
+    """The hits, best first; then notes about the search itself."""
     show_corrections(console, answer)
     for hit in answer.hits:
         console.print(_headline(hit), soft_wrap=True)
@@ -34,7 +34,7 @@ def show_hits(console: Console, answer: SearchAnswer, note: str | None) -> None:
             console.print(_headline_of_more(one), soft_wrap=True)
             _show_text(console, *snippet(one, (text_width(console) - 8) * LINES_OF_MORE), indent=8)
         if hit.duplicates:
-            console.print(f"    the same in {_documents(hit.duplicates)}", style="dim", soft_wrap=True)
+            console.print(f"    same text in {_documents(hit.duplicates)}", style="dim", soft_wrap=True)
         if hit.explanation is not None:
             show_explanation(console, hit.explanation, hit.score)
         console.print()
@@ -49,9 +49,9 @@ def show_hits(console: Console, answer: SearchAnswer, note: str | None) -> None:
 
 
 def show_corrections(console: Console, answer: SearchAnswer) -> None:
-    """What was asked instead of words that nothing has."""
+    """What was searched for too, instead of words that no document has."""
     for typed, meant in (answer.interpretation or {}).get("corrections", {}).items():
-        console.print(f"Nothing has {printable(typed)!r}; asked for {printable(meant)!r} too.", style="yellow")
+        console.print(f"No document has {printable(typed)!r}; also searched for {printable(meant)!r}.", style="yellow")
 
 
 def _headline(hit: SearchHit) -> Any:

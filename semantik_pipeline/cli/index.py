@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from semantik_pipeline.operations import SourceRequest
     from semantik_pipeline.runtime import Runtime
 
-#: How the outcomes are told.
+#: The outcomes in words.
 DONE = {
     "succeeded": "Indexed",
-    "degraded": "Indexed, but not everything,",
+    "degraded": "Indexed with errors",
     "failed": "Failed",
     "cancelled": "Cancelled",
 }
 
-#: Quarantined documents, problems and errors that people see at once.
+#: Quarantined documents, problems and errors that are listed.
 SHOWN = 10
 
 
@@ -40,10 +40,10 @@ def index(
     ] = None,
     recursive: Annotated[bool, typer.Option("--recursive/--no-recursive", help="Include subfolders.")] = True,
     connector: Annotated[
-        str, typer.Option(metavar="ID", help="Connector that reads the paths: directory, jsonl …")
+        str, typer.Option(metavar="ID", help="Connector that reads the paths, e.g. directory or jsonl.")
     ] = "directory",
     allow_deletions: Annotated[
-        bool, typer.Option("--allow-deletions", help="Delete even if most of a source's documents have disappeared.")
+        bool, typer.Option("--allow-deletions", help="Delete even if most documents of a source have disappeared.")
     ] = False,
 ) -> int:
     """Index folders or files. A second run processes only what changed, and deletes documents whose files are gone."""
@@ -70,7 +70,8 @@ def source_of(path: Path, connector: str, rules: dict[str, Any]) -> SourceReques
         return source
     if rules["include"] or rules["exclude"] or not rules["recursive"]:
         raise UsageError(
-            f"--include, --exclude and --no-recursive are for folders, not for {connector!r}.", "Leave them out."
+            f"--include, --exclude and --no-recursive work with the connector 'directory' only, not with {connector!r}.",
+            "Leave them out.",
         )
     return SourceRequest(connector=connector, name=source.name, config={"path": source.config["path"]})
 
@@ -83,7 +84,7 @@ def run_sync(
     config: dict[str, Any] | None = None,
     allow_deletions: bool = False,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Sync the sources, here or on the fleet. Returns the answer and the documents of these sources in quarantine."""
+    """Sync the sources, here or on the fleet. Returns the answer, and the documents of these sources in quarantine."""
     from semantik_pipeline import operations
     from semantik_pipeline.cli.progress import watching
     from semantik_pipeline.cli.working import at_work
@@ -135,7 +136,7 @@ def _restored(runtime: Runtime, collection: str, result: dict[str, Any]) -> int:
 
 
 def show(call: Invocation, console: Console, answer: dict[str, Any], quarantined: list[dict[str, Any]]) -> None:
-    """What came of it, what went wrong with which document, and what to type next."""
+    """The outcome, what went wrong with which document, and what to type next."""
     from semantik_pipeline.cli.wording import counted, duration
 
     documents, chunks = answer["documents"], answer["chunks"]
@@ -146,21 +147,21 @@ def show(call: Invocation, console: Console, answer: dict[str, Any], quarantined
     console.print(f"  {counted(documents['seen'], 'document')}: {', '.join(parts)}{gone}", soft_wrap=True)
     if documents["skipped"]:
         which = call.command(f"documents list --collection {answer['collection']} --status skipped")
-        console.print(f"  Which were skipped, and why: {which}", style="dim", soft_wrap=True)
+        console.print(f"  See which were skipped, and why: {which}", style="dim", soft_wrap=True)
     console.print(
         f"  {counted(chunks['total'], 'chunk')}: {chunks['embedded']:,} embedded, {chunks['reused']:,} reused",
         soft_wrap=True,
     )
     if answer["restored"]:
         lost = counted(answer["restored"], "point")
-        console.print(f"  {lost} that the index had lost: written again from the ledger", soft_wrap=True)
-    _show_lines(console, "What stopped it:", answer["errors"], "red")
+        console.print(f"  {lost} missing from the index: restored from the ledger", soft_wrap=True)
+    _show_lines(console, "Errors:", answer["errors"], "red")
     if answer["unread"]:
-        told = f"\n{counted(answer['unread'], 'document')} could not be read. What was indexed of them stays."
+        told = f"\n{counted(answer['unread'], 'document')} could not be read. What is indexed of them stays searchable."
         console.print(told, style="yellow", soft_wrap=True)
         which = call.command(f"documents list --collection {answer['collection']} --status unread")
-        console.print(f"  Which: {which}", style="dim", soft_wrap=True)
-    _show_lines(console, "What could not be read:", answer["problems"], "yellow")
+        console.print(f"  See which: {which}", style="dim", soft_wrap=True)
+    _show_lines(console, "Could not be read:", answer["problems"], "yellow")
     _show_quarantined(call, console, answer, quarantined)
     _show_next(call, console, answer)
 
@@ -179,7 +180,7 @@ def _show_lines(console: Console, title: str, lines: list[str], style: str) -> N
 def _show_quarantined(
     call: Invocation, console: Console, answer: dict[str, Any], quarantined: list[dict[str, Any]]
 ) -> None:
-    from semantik_pipeline.cli.wording import counted, place, reason_of
+    from semantik_pipeline.cli.wording import as_argument, counted, place, printable, reason_of
 
     if not quarantined:
         return
@@ -191,11 +192,13 @@ def _show_quarantined(
     if len(quarantined) > SHOWN:
         every = call.command(f"documents list --collection {answer['collection']} --status quarantined")
         console.print(f"  … and {len(quarantined) - SHOWN:,} more: {every}", soft_wrap=True)
-    console.print(f"  Why: {call.command('documents show NAME')}", style="dim", soft_wrap=True)
+    name = as_argument(quarantined[0]["document"])
+    name = name if len(quarantined) == 1 and name == printable(name) else "NAME"
+    console.print(f"  Why: {call.command(f'documents show {name}')}", style="dim", soft_wrap=True)
 
 
 def _show_next(call: Invocation, console: Console, answer: dict[str, Any]) -> None:
     of = "" if answer["collection"] == "default" else f" --collection {answer['collection']}"
     if answer["chunks"]["total"] and answer["outcome"] in ("succeeded", "degraded"):
-        ask = call.command(f'search{of} "what you look for"')
-        console.print(f"\nNow ask: {ask}", soft_wrap=True)
+        ask = call.command(f'search{of} "your question"')
+        console.print(f"\nSearch it: {ask}", soft_wrap=True)

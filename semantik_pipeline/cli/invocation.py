@@ -1,4 +1,4 @@
-"""What every command knows: the global options, where its answer goes, and how to get at settings and runtime."""
+"""What every command knows: the global options, where its answer goes, and how to get settings and runtime."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
     from semantik_pipeline.settings import Settings
 
-#: Exit codes of an operation's outcome; 0 of one that has not ended.
+#: Exit codes of an operation's outcome; 0 of one that has not finished.
 EXIT = {"succeeded": 0, "degraded": 3, "failed": 1, "cancelled": 1}
 
 #: The variable that holds the key for a server that `--url` names.
@@ -57,7 +57,7 @@ class Invocation:
 
     def server(self) -> Client | None:
         """The server that this call is for: the one that ``--url`` names, or one that owns the data folder; None: there
-        is none, and this process does what is asked. Close it. Raises UsageError where the key is not to be had."""
+        is none, and this process does what is asked. Close it. Raises UsageError if the key is missing or wrong."""
         from semantik_pipeline.ownership import local_server
         from semantik_pipeline.server_discovery import data_folder
 
@@ -80,16 +80,16 @@ class Invocation:
 
         key = variable(self.api_key_env or KEY_VARIABLE)
         if key is None and self.api_key_env is not None:
-            raise UsageError(f"The environment variable {self.api_key_env} is not set.", "It has to hold the API key.")
+            raise UsageError(f"The environment variable {self.api_key_env} is not set.", "Set it to the API key.")
         if key is not None and not (key.isascii() and key.isprintable()):
             raise UsageError(
-                f"What {self.api_key_env or KEY_VARIABLE} holds is no API key: it has characters that none has.",
-                "Copy it again; `semantik keys create` makes one.",
+                f"The value of {self.api_key_env or KEY_VARIABLE} is not an API key: it has characters that keys don't have.",
+                "Copy the key again, or create one with `semantik keys create`.",
             )
         return key
 
     def command(self, line: str) -> str:
-        """A command to type next, with the global options of this one, so that it means the same place."""
+        """A command to type next, with the global options of this one, so that it reaches the same data."""
         given = []
         if self.url:
             given.append(f"--url {shlex.quote(self.url)} ")
@@ -117,15 +117,15 @@ def begin(context: typer.Context) -> Invocation:
 
 
 def require_folder(folder: Path) -> None:
-    """Make the data folder. Raises SettingsError where it can't be made or written, before anything is begun."""
+    """Create the data folder. Raises SettingsError if it can't be created or written, before anything else starts."""
     import os
 
     from semantik_pipeline.errors import SettingsError
 
-    way_out = "Choose another with --data-dir."
+    hint = "Choose another with --data-dir."
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SettingsError(f"The data folder {folder} can't be made: {error.strerror}.", way_out) from None
+        raise SettingsError(f"The data folder {folder} can't be created: {error.strerror}.", hint) from None
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise SettingsError(f"The data folder {folder} can't be written.", way_out)
+        raise SettingsError(f"The data folder {folder} is not writable.", hint)

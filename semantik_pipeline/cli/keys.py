@@ -1,4 +1,4 @@
-"""``semantik keys``: who may call the API, as what, until when."""
+"""``semantik keys``: API keys, with their roles, limits and lifetimes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Create, list and revoke API keys.", rich_markup_mode=None, no_args_is_help=True)
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the key; the audit log shows key:NAME.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the key.")]
 
 
 @app.command(short_help="Create an API key.", epilog=EPILOG)
 def create(
     context: typer.Context,
-    name: NameArgument,
-    role: Annotated[str, typer.Option(metavar="reader|writer|admin", help="Role.")] = "reader",
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Who or what will use the key; the audit log shows it as key:NAME.")
+    ],
+    role: Annotated[
+        str, typer.Option(metavar="reader|writer|admin", help="What the key may do: read, also write, or everything.")
+    ] = "reader",
     collections: Annotated[
         list[str] | None,
         typer.Option("--collection", metavar="C", help="Limit the key to this collection; repeatable."),
@@ -30,7 +34,9 @@ def create(
         list[str] | None,
         typer.Option("--principal", metavar="P", help="Limit search to documents that P may see; repeatable."),
     ] = None,
-    expires: Annotated[str | None, typer.Option(metavar="90d", help="Lifetime (default: no expiry).")] = None,
+    expires: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Lifetime, e.g. 90d (default: it does not expire).")
+    ] = None,
 ) -> int:
     """Create an API key. It is shown only once."""
     call = begin(context)
@@ -48,7 +54,8 @@ def create(
 
 @app.command("list", short_help="List keys.", epilog=EPILOG)
 def list_(context: typer.Context) -> int:
-    """List keys, revoked and expired ones too: roles, limits, last use. The keys themselves are nowhere."""
+    """List keys with their roles, limits and last use, including revoked and expired ones. The keys themselves are not
+    stored."""
     call = begin(context)
     from semantik_pipeline import access
 
@@ -60,7 +67,7 @@ def list_(context: typer.Context) -> int:
 
 @app.command(short_help="Revoke a key.", epilog=EPILOG)
 def revoke(context: typer.Context, name: NameArgument) -> int:
-    """Revoke a key. Servers let nobody in with it from some seconds later on; its name is not given again."""
+    """Revoke a key. Servers refuse it within a few seconds. Its name can't be used again."""
     call = begin(context)
     from semantik_pipeline import access
 
@@ -75,16 +82,16 @@ def show_new(console: Console, key: str, row: dict[str, Any]) -> None:
 
     console.print(key, soft_wrap=True)
     print_facts(console, zip(("name", "role", "collections", "principals", "expires"), _cells(row), strict=False))
-    console.print("The key is shown this once.", style="dim")
+    console.print("Store the key now: it is not shown again.", style="dim")
 
 
 def show_keys(console: Console, rows: list[dict[str, Any]]) -> None:
     from semantik_pipeline.cli.tables import print_table
 
     if not rows:
-        console.print("There is no key yet: `semantik keys create NAME` makes one.")
+        console.print("There are no keys yet. Create one: semantik keys create NAME")
         return
-    header = ("NAME", "ROLE", "COLLECTIONS", "PRINCIPALS", "EXPIRES", "STATE", "USED", "MADE BY")
+    header = ("NAME", "ROLE", "COLLECTIONS", "PRINCIPALS", "EXPIRES", "STATE", "LAST USED", "CREATED BY")
     shown = [(*_cells(row), row["state"], _when(row["last_used_at"]) or "never", row["created_by"]) for row in rows]
     print_table(console, header, shown)
 

@@ -1,4 +1,4 @@
-"""What a command logs: a line in the words of the terminal, unless the settings ask for more."""
+"""What a command logs: one plain line each, unless the settings ask for more."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from semantik_pipeline.cli.wording import printable
 if TYPE_CHECKING:
     from semantik_pipeline.settings import Logs
 
-#: What these warn of, the command's own answer says: documents in quarantine, unreadable folders, refused changes.
+#: What these warn about, the command's own answer says: documents in quarantine, unreadable folders, refused changes.
 SAID_ANYWAY = ("semantik_pipeline.stages.unit_errors", "semantik_pipeline.builtin.connectors", "semantik.audit")
 
-#: They warn of how they are used, which is no news to whoever uses the program.
+#: They warn about how they are used, which does not concern users of the program.
 LIBRARIES = ("kombu", "celery")
 
 

@@ -1,4 +1,4 @@
-"""``semantik migrate``: bring the ledger's schema to this program's."""
+"""``semantik migrate``: upgrade the ledger's schema to this program's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from semantik_pipeline.cli.invocation import begin
 
 
 def migrate(context: typer.Context) -> int:
-    """Upgrade the database schema to this version; does nothing if it is current."""
+    """Upgrade the database schema to this version. Does nothing if it is current."""
     call = begin(context)
     from semantik_pipeline.ledger import Ledger
     from semantik_pipeline.ledger.database import schema
@@ -24,8 +24,11 @@ def migrate(context: typer.Context) -> int:
         finally:
             ledger.close()
     answer = {"before": before, "schema": schema.HEAD, "migrated": before != schema.HEAD}
-    done = f"The ledger has schema {schema.HEAD}" + (
-        f", {f'migrated from {before}' if before else 'new'}." if answer["migrated"] else " already."
-    )
+    if not answer["migrated"]:
+        done = f"The database schema is already current ({schema.HEAD})."
+    elif before:
+        done = f"Migrated the database schema from {before} to {schema.HEAD}."
+    else:
+        done = f"Created the database with schema {schema.HEAD}."
     call.output.give(answer, lambda console: console.print(done))
     return 0

@@ -1,4 +1,4 @@
-"""``semantik models``: which there are, where, whether they are whole, and how they get here."""
+"""``semantik models``: which models are installed, where, whether they are intact, and how to get them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def list_models(context: typer.Context) -> int:
 
 @app.command("where", epilog=EPILOG)
 def where(context: typer.Context, name: Name) -> int:
-    """Show which files are used for a model, and why. Exit code 1 if there are none."""
+    """Show which files are used for a model, and why. Exit code 1 if none are found."""
     call = begin(context)
     from semantik_pipeline.models import inventory
 
@@ -61,12 +61,13 @@ def pull(
         ),
     ] = None,
     pickles: Annotated[
-        bool, typer.Option("--pickles", help="Allow pickle weights, which can run code when loaded.")
+        bool, typer.Option("--pickles", help="Allow pickled weights, which can run code when they are loaded.")
     ] = False,
 ) -> int:
     """Download a model into the models folder.
 
-    It is pinned to its commit, and has checksums. A download that was interrupted is resumed.
+    Without --revision, the newest commit of the main branch is downloaded and pinned. Every file is checked against the
+    hub's checksum. Run the command again to resume an interrupted download.
     """
     call = begin(context)
     from semantik_pipeline.cli.wording import size
@@ -74,10 +75,10 @@ def pull(
 
     folder = to.absolute() if to else call.settings().models_dir
     if not call.output.as_json:
-        call.say(f"Pulling {name} into {folder} ...")
+        call.say(f"Downloading {name} into {folder} ...")
     done = pull(name, folder, revision=revision, pickles=pickles)
     answer = {**_facts(done.files), "fetched": done.fetched, "size": done.bytes, "models_dir": str(folder)}
-    what = "pulled and checked" if done.fetched else "here already, and whole"
+    what = "downloaded and verified" if done.fetched else "already downloaded, and intact"
     told = f"{done.files.name} at {done.files.revision}: {what}, {len(done.files.sha256)} files, {size(done.bytes)}."
     call.output.give(answer, lambda console: console.print(f"{told}\n{done.files.path}", soft_wrap=True))
     return 0
@@ -104,7 +105,7 @@ def verify(
 
 
 def _asked(call: Invocation, name: str | None) -> tuple[list[ModelFiles], list[dict[str, Any]]]:
-    """The models to check, and those that something uses and that are nowhere."""
+    """The models to check, and those that something uses and that are not found."""
     from semantik_pipeline.contracts.models import place_of, pulled
     from semantik_pipeline.models import inventory
 
@@ -147,7 +148,7 @@ def show_models(console: Console, models: list[dict[str, Any]], folder: Path | s
         for one in models
     ]
     print_table(console, ("MODEL", "STATE", "SIZE", "REVISION", "USED BY", "FROM"), rows)
-    console.print(f"The models folder is {folder}.", style="dim", soft_wrap=True)
+    console.print(f"Models folder: {folder}", style="dim", soft_wrap=True)
 
 
 def show_place(console: Console, facts: dict[str, Any]) -> None:
@@ -162,7 +163,7 @@ def _show_checks(console: Console, rows: list[dict[str, Any]]) -> None:
     from semantik_pipeline.cli.tables import print_table
     from semantik_pipeline.cli.wording import printable
 
-    told = {"unknown": "nobody knows what its files should be; a pulled model has a manifest"}
+    told = {"unknown": "no checksums to compare with; models from `semantik models pull` have them"}
     lines = [
         (
             printable(row["name"]),
@@ -174,4 +175,4 @@ def _show_checks(console: Console, rows: list[dict[str, Any]]) -> None:
         )
         for row in rows
     ]
-    print_table(console, ("MODEL", "STATE", "WHAT", "PATH"), lines)
+    print_table(console, ("MODEL", "STATE", "DETAIL", "PATH"), lines)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.cli.pace import STAGES
 from semantik_pipeline.cli.tables import print_facts, print_table
-from semantik_pipeline.cli.wording import counted, duration, printable, short_path
+from semantik_pipeline.cli.wording import counted, duration, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,7 +20,7 @@ NAMED = 10
 
 def show_list(call: Invocation, console: Console, found: list[dict[str, Any]]) -> None:
     if not found:
-        console.print(f"There is no operation yet: {call.command('index PATH')} begins one.", soft_wrap=True)
+        console.print(f"There are no operations yet. Start one: {call.command('index PATH')}", soft_wrap=True)
         return
     rows = [_row(one) for one in found]
     header = ["OPERATION", "STATE", "COLLECTION", "DOCUMENTS", "STARTED", "TOOK", "LEFT", "SOURCES"]
@@ -28,7 +28,7 @@ def show_list(call: Invocation, console: Console, found: list[dict[str, Any]]) -
         rows = [row[: header.index("LEFT")] + row[header.index("LEFT") + 1 :] for row in rows]
         header.remove("LEFT")
     spare = [name for name in ("COLLECTION", "STARTED", "LEFT") if name in header]
-    print_table(console, header, rows, spare=spare, shrink={"SOURCES": 12})
+    print_table(console, header, rows, spare=spare, shrink={"SOURCES": 12}, ends=("SOURCES",))
     for one in found:
         if one["reason"]:
             console.print(f"{one['operation']}: {printable(one['reason'])}", style="yellow", soft_wrap=True)
@@ -36,7 +36,7 @@ def show_list(call: Invocation, console: Console, found: list[dict[str, Any]]) -
 
 def _row(one: dict[str, Any]) -> tuple[str, ...]:
     left = (one.get("progress") or {}).get("seconds_left")
-    sources = [short_path(part["source"]) for part in one["sources"]]
+    sources = [printable(part["source"]) for part in one["sources"]]
     more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
     return (
         one["operation"],
@@ -51,7 +51,7 @@ def _row(one: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _number(one: dict[str, Any]) -> int:
-    """Documents that it saw so far, or that it was begun for."""
+    """Documents that it has seen so far, or that it was started for."""
     seen = one["result"]["documents"]["seen"] if one["result"] else (one.get("progress") or {}).get("seen", 0)
     return max(seen, one["documents"])
 
@@ -68,14 +68,14 @@ def show_operation(call: Invocation, console: Console, answer: dict[str, Any]) -
             ("reason", printable(answer["reason"] or "")),
             ("collection", printable(answer["collection"])),
             ("started", f"{_when(answer['created_at'])}, {duration(answer['seconds'])} {_ago(answer)}"),
-            ("left", f"about {duration(left)}, as fast as {STAGES[slowest]} is" if left is not None else ""),
+            ("left", f"about {duration(left)}, limited by {STAGES[slowest]}" if left is not None else ""),
             ("documents", _documents(answer)),
             ("unfinished", _unfinished(answer["unfinished"])),
         ],
     )
     for part in answer["sources"][:NAMED]:
         why = f": {printable(part['error'])}" if part["error"] else ""
-        console.print(f"  source {short_path(part['source'])} {part['state']}{why}", soft_wrap=True)
+        console.print(f"  source {printable(part['source'])} {part['state']}{why}", soft_wrap=True)
     if len(answer["sources"]) > NAMED:
         console.print(f"  … and {len(answer['sources']) - NAMED:,} more sources")
     for line in answer["problems"][:NAMED]:
@@ -90,7 +90,7 @@ def show_operation(call: Invocation, console: Console, answer: dict[str, Any]) -
 def _documents(answer: dict[str, Any]) -> str:
     if not answer["result"]:
         seen = answer["progress"]["seen"]
-        return f"{answer['documents']:,} to work on" + (f", {seen:,} seen" if seen else "")
+        return f"{answer['documents']:,} to process" + (f", {seen:,} seen" if seen else "")
     counts = answer["result"]["documents"]
     parts = [
         f"{counts[name]:,} {name}" for name in ("new", "changed", "unchanged", "skipped", "deleted", "quarantined")
@@ -112,7 +112,7 @@ def _unfinished(counts: dict[str, Any]) -> str:
     if counts["sources"]:
         parts.append(f"{counted(counts['sources'], 'source')} to read again")
     if counts.get("rerun"):
-        parts.append("documents that it has not looked at")
+        parts.append("documents that were not reached")
     return ", ".join(parts)
 
 
@@ -134,7 +134,7 @@ def _show_stages(console: Console, progress: dict[str, Any]) -> None:
 
 
 def _ago(answer: dict[str, Any]) -> str:
-    return "in all" if answer["state"] == "finished" else "ago"
+    return "in total" if answer["state"] == "finished" else "ago"
 
 
 def _when(seconds: float) -> str:

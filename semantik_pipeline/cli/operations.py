@@ -1,4 +1,4 @@
-"""``semantik operations``: what runs, how far it is, what holds it up; pause it, cancel it, run it again."""
+"""``semantik operations``: what is running, how far it is, what blocks it; pause it, cancel it, retry it."""
 
 from __future__ import annotations
 
@@ -17,23 +17,25 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Watch, pause, cancel and retry operations.", rich_markup_mode=None, no_args_is_help=True)
 
 NameArgument = Annotated[str, typer.Argument(metavar="ID", help="Operation id, e.g. sync-12.")]
-WatchOption = Annotated[bool, typer.Option("--watch", help="Refresh every two seconds until it ends.")]
-WaitOption = Annotated[bool, typer.Option("--wait", help="Wait until it ends.")]
+WatchOption = Annotated[bool, typer.Option("--watch", help="Refresh every two seconds until it has finished.")]
+WaitOption = Annotated[bool, typer.Option("--wait", help="Wait until it has finished.")]
 
-#: Finished operations that a list shows unless told otherwise.
+#: Finished operations in a list without `--all`.
 LISTED = 20
 
-#: The least seconds between two looks of ``--watch``; a look that takes long is repeated less often.
+#: Seconds between two looks of ``--watch``, at least; a look that takes long is repeated less often.
 LOOK = 2.0
 
 
 @app.command("list", short_help="List operations, newest first.", epilog=EPILOG)
 def list_(
     context: typer.Context,
-    all_: Annotated[bool, typer.Option("--all", help=f"Include operations older than the last {LISTED}.")] = False,
+    all_: Annotated[
+        bool, typer.Option("--all", help=f"List all finished operations, not only the last {LISTED}.")
+    ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Refresh every two seconds.")] = False,
 ) -> int:
-    """List operations that run, wait or are blocked, and the last ones that have ended."""
+    """List operations, newest first: all that are not finished, and the last finished ones."""
     call = begin(context)
     from semantik_pipeline.cli.operation_views import show_list
 
@@ -53,9 +55,9 @@ def list_(
 
 @app.command(short_help="Show progress of an operation.", epilog=EPILOG)
 def show(context: typer.Context, operation: NameArgument, watch: WatchOption = False) -> int:
-    """Show an operation: stages with counts and rates, where the time goes, what is left unfinished and why.
+    """Show an operation: the progress and rate of each stage, which one is slowest, and what is unfinished and why.
 
-    Exit codes: 0 it succeeded, or has not ended yet; 3 degraded; 1 failed or cancelled.
+    Exit codes: 0 succeeded or not finished yet, 3 degraded, 1 failed or cancelled.
     """
     call = begin(context)
     from semantik_pipeline.cli.operation_views import show_operation
@@ -78,7 +80,7 @@ def show(context: typer.Context, operation: NameArgument, watch: WatchOption = F
 
 @app.command(short_help="Pause an operation.", epilog=EPILOG)
 def pause(context: typer.Context, operation: NameArgument) -> int:
-    """Pause an operation: workers finish what they are processing and take nothing more of it until `resume`."""
+    """Pause an operation. Workers finish what they are processing and take no more of it until `resume`."""
     call = begin(context)
     from semantik_pipeline import operations
 
@@ -86,15 +88,15 @@ def pause(context: typer.Context, operation: NameArgument) -> int:
         held = operations.pause(runtime, _find(runtime, operation))
         answer = {**_shown(call, runtime, _find(runtime, operation), None), "affected_documents": held}
     again = call.command(f"operations resume {answer['operation']}")
-    told = f"{answer['operation']} is paused: {_documents(held)} and its sources wait. Go on: {again}"
+    told = paused(answer["operation"], held, again)
     call.output.give(answer, lambda console: console.print(told, soft_wrap=True))
     return 0
 
 
 @app.command(short_help="Resume a paused operation.", epilog=EPILOG)
 def resume(context: typer.Context, operation: NameArgument, wait: WaitOption = False) -> int:
-    """Resume a paused operation. Without a fleet this process works on it to its end, or another one that is at
-    work does; `--wait` comes back when that is done."""
+    """Resume a paused operation. Without a fleet, this process works on it until it has finished, unless another process
+    (such as `semantik serve`) is working; then --wait waits for that one."""
     call = begin(context)
     from semantik_pipeline import operations
 
@@ -108,10 +110,10 @@ def resume(context: typer.Context, operation: NameArgument, wait: WaitOption = F
 
 @app.command(short_help="Cancel an operation.", epilog=EPILOG)
 def cancel(context: typer.Context, operation: NameArgument) -> int:
-    """Cancel an operation; unfinished documents can be retried.
+    """Cancel an operation. Unfinished documents can be retried.
 
-    What search finds stays as it is. The next sync of the source, or `operations retry`, goes on with them. A source
-    that was being removed stays, with what is not deleted yet.
+    What is searchable stays searchable. `operations retry`, or the next sync of the source, continues with the
+    unfinished documents. A source that was being removed stays, with the documents that are not deleted yet.
     """
     call = begin(context)
     from semantik_pipeline import operations
@@ -123,26 +125,36 @@ def cancel(context: typer.Context, operation: NameArgument) -> int:
         unattended = not runtime.settings.fleet and runtime.owner() is None
     if answer["state"] != "finished" and unattended:
         answer = {**_finished_here(call, operation_id), "affected_documents": parked}
-    ended = "is cancelled" if answer["state"] == "finished" else "is being cancelled; what is in hand is finished"
-    told = f"{answer['operation']} {ended}. {after_cancel(call, answer, parked)}"
+    told = cancelled(call, answer, parked)
     call.output.give(answer, lambda console: console.print(told, soft_wrap=True))
     return 0
 
 
-def after_cancel(call: Invocation, answer: dict[str, Any], parked: int) -> str:
-    """What was cancelled leaves behind, and how to go on with it."""
+def paused(operation: str, held: int, again: str) -> str:
+    """What to say after a pause; ``again`` is the command that resumes."""
+    return f"Paused {operation}: {_documents(held)} and its sources are waiting. Resume: {again}"
+
+
+def cancelled(call: Invocation, answer: dict[str, Any], parked: int) -> str:
+    """What to say after a cancellation: what it leaves behind, and how to continue with it."""
+    done = answer["state"] == "finished"
+    told = (
+        f"Cancelled {answer['operation']}." if done else f"Cancelling {answer['operation']}: work in progress finishes."
+    )
     if answer["kind"] == "delete":
-        kept = "What is deleted already stays so; a source that was being removed is there again with the rest."
+        kept = (
+            "Documents that are already deleted stay deleted; a source that was being removed stays, with the others."
+        )
         sync, remove = call.command("sources sync"), call.command("sources remove")
-        return f"{kept} Bring all of it back: {sync} SOURCE. Remove it after all: {remove} SOURCE"
+        return f"{told} {kept} To restore all of it: {sync} SOURCE. To remove the source after all: {remove} SOURCE"
     again = call.command(f"operations retry {answer['operation']}")
-    return f"{_documents(parked)} parked. Take them up again: {again}"
+    return f"{told} {_documents(parked)} parked. Retry: {again}"
 
 
 @app.command(short_help="Retry what an operation did not finish.", epilog=EPILOG)
 def retry(context: typer.Context, operation: NameArgument, wait: WaitOption = False) -> int:
-    """Retry what an operation did not finish: failed documents, cancelled documents, failed sources. It becomes an
-    operation of its own."""
+    """Retry what an operation did not finish: failed documents, cancelled documents and failed sources. This starts a
+    new operation."""
     call = begin(context)
     from semantik_pipeline import operations
 
@@ -150,7 +162,7 @@ def retry(context: typer.Context, operation: NameArgument, wait: WaitOption = Fa
 
 
 def _set_going(call: Invocation, change: Any, *, wait: bool) -> int:
-    """Make the change; work on it here, wait for those who do, or leave it to them."""
+    """Make the change; work on it here, wait for the processes that do, or leave it to them."""
     from semantik_pipeline import operations
     from semantik_pipeline.cli.operation_views import show_operation
     from semantik_pipeline.cli.progress import watching
@@ -167,7 +179,7 @@ def _set_going(call: Invocation, change: Any, *, wait: bool) -> int:
 
 
 def _finished_here(call: Invocation, operation_id: int) -> dict[str, Any]:
-    """Do what a cancelled operation still has to do: its deletions, and what a killed process had in hand."""
+    """Do what a cancelled operation still has to do: its deletions, and what a killed process left in progress."""
     from semantik_pipeline import operations
     from semantik_pipeline.cli.working import at_work
 
@@ -177,7 +189,7 @@ def _finished_here(call: Invocation, operation_id: int) -> dict[str, Any]:
 
 
 def _writing(call: Invocation) -> Any:
-    """A runtime that changes the ledger alone; on a fleet it rings the workers."""
+    """A runtime that changes only the ledger; on a fleet it notifies the workers."""
     from semantik_pipeline.cli.working import beside_a_fleet
 
     return beside_a_fleet(call) if call.settings().fleet else call.runtime()
@@ -191,12 +203,12 @@ def _find(runtime: Runtime, name: str) -> int:
 
 
 def unfinished(call: Invocation, runtime: Runtime) -> list[dict[str, Any]]:
-    """Operations that have not ended, with their progress and what blocks them."""
+    """Operations that have not finished, with their progress and what blocks them."""
     return _listed(call, runtime, 0, {})
 
 
 def _listed(call: Invocation, runtime: Runtime, finished: int | None, paces: dict[int, Pace]) -> list[dict[str, Any]]:
-    """The list, with the progress of what has not ended; ``paces`` remembers it from look to look."""
+    """The list, with the progress of what has not finished; ``paces`` remembers it from one look to the next."""
     from semantik_pipeline.ledger.operations import operation_reports
     from semantik_pipeline.operations import living
 
@@ -239,7 +251,7 @@ def _pace() -> Pace:
 
 
 def _progress(runtime: Runtime, row: dict[str, Any], pace: Pace) -> dict[str, Any]:
-    """Counts and rates: over the looks that were had so far, and at the first look since it began."""
+    """Counts and rates over the looks so far; at the first look, since the operation began."""
     from dataclasses import replace
 
     from semantik_pipeline.cli.pace import measured, sample, since_start
@@ -252,11 +264,11 @@ def _progress(runtime: Runtime, row: dict[str, Any], pace: Pace) -> dict[str, An
 
 
 def _attended(call: Invocation, runtime: Runtime, row: dict[str, Any]) -> None:
-    """Without a fleet an operation runs only while a process works on it: say so if none does."""
+    """Without a fleet an operation runs only while a process works on it: say if none does."""
     alone = not runtime.settings.fleet and row["state"] in ("running", "cancelling")
     if alone and runtime.owner() is None:
         again = call.command(f"operations resume {row['operation']}")
-        row.update(state="blocked", reason=f"no process works on it; this one goes on with it: {again}")
+        row.update(state="blocked", reason=f"no process is working on it. Continue: {again}")
         row["progress"].update(bottleneck=None, seconds_left=None)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def show_list(console: Console, found: Sequence[PluginInfo], health: bool) -> None:
-    header = ["TYPE", "ID", "VERSION", "FROM", "STATUS", *(["HEALTH"] if health else []), "WHY"]
+    header = ["TYPE", "ID", "VERSION", "FROM", "STATUS", *(["HEALTH"] if health else []), "REASON"]
     rows = [
         (
             info.kind or "?",
@@ -24,7 +24,7 @@ def show_list(console: Console, found: Sequence[PluginInfo], health: bool) -> No
             printable(info.version or ""),
             _from(info),
             "enabled" if info.status == "loaded" else info.status,
-            *([info.health or "not asked"] if health else []),
+            *([info.health or "not checked"] if health else []),
             printable(info.reason or ""),
         )
         for info in found
@@ -37,11 +37,11 @@ def show_health(console: Console, found: Sequence[PluginInfo]) -> None:
         (info.kind or "?", printable(info.id), info.health or info.status, printable(info.reason or ""))
         for info in found
     ]
-    print_table(console, ("TYPE", "ID", "HEALTH", "WHY"), rows)
+    print_table(console, ("TYPE", "ID", "HEALTH", "REASON"), rows)
 
 
 def show_plugin(console: Console, info: PluginInfo) -> None:
-    """Everything there is to know of one plugin, its options with their defaults among it."""
+    """All about one plugin, with its options and their defaults."""
     name = f" ({printable(info.display_name)})" if info.display_name and info.display_name != info.id else ""
     console.print(f"{printable(info.id)}{name}", style="bold")
     if info.description:
@@ -49,7 +49,7 @@ def show_plugin(console: Console, info: PluginInfo) -> None:
     print_facts(
         console,
         [
-            ("type", info.kind or "unknown: it is not imported"),
+            ("type", info.kind or "unknown, because it is not imported"),
             ("version", printable(info.version or "")),
             ("from", _from(info)),
             ("entry point", printable(info.entry_point)),
@@ -57,7 +57,7 @@ def show_plugin(console: Console, info: PluginInfo) -> None:
             ("health", info.health or ""),
             ("note", printable(info.reason or "")),
             ("capabilities", _json(info.capabilities) if info.capabilities else ""),
-            ("configured", _json(info.config) if info.config else "nothing, so the defaults hold"),
+            ("configured", _json(info.config) if info.config else "nothing; the defaults apply"),
         ],
     )
     _show_options(console, info.schema or {})
@@ -68,7 +68,7 @@ def show_changed(console: Console, info: PluginInfo, done: str) -> None:
     if info.config:
         console.print(f"  configured: {_json(info.config)}", soft_wrap=True)
     if info.status == "failed":
-        console.print(f"  It does not load: {printable(info.reason or '')}", style="red", soft_wrap=True)
+        console.print(f"  It could not be loaded: {printable(info.reason or '')}", style="red", soft_wrap=True)
 
 
 def _show_options(console: Console, schema: dict[str, Any]) -> None:
@@ -81,7 +81,7 @@ def _show_options(console: Console, schema: dict[str, Any]) -> None:
         (f"  {name}", _type(about), _default(name, about, required), printable(about.get("description", "")))
         for name, about in properties.items()
     ]
-    print_table(console, ("  NAME", "TYPE", "DEFAULT", "WHAT"), rows)
+    print_table(console, ("  NAME", "TYPE", "DEFAULT", "DESCRIPTION"), rows)
 
 
 def _type(about: dict[str, Any]) -> str:

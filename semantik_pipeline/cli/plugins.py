@@ -1,4 +1,4 @@
-"""``semantik plugins``: what is installed, whether it works, what it is told."""
+"""``semantik plugins``: what is installed, whether it works, how it is configured."""
 
 from __future__ import annotations
 
@@ -15,24 +15,27 @@ if TYPE_CHECKING:
     from semantik_pipeline.plugins.administer import PluginInfo
 
 app = typer.Typer(
-    help="List, show, enable, disable, configure and check plugins.", rich_markup_mode=None, no_args_is_help=True
+    help="List, show, enable, disable and configure plugins, and check their health.",
+    short_help="Manage plugins and check their health.",
+    rich_markup_mode=None,
+    no_args_is_help=True,
 )
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Plugin id.")]
 
 #: What a changed state file means for processes that run already.
-LATER = "Workers and servers that run already go on as before until they are restarted."
+LATER = "Running workers and servers use the change after a restart."
 
 
 @app.command("list", short_help="List plugins.", epilog=EPILOG)
 def list_(
     context: typer.Context,
     kind: Annotated[
-        str | None, typer.Option("--type", metavar="T", help="Only plugins of this type: parser, embedding …")
+        str | None, typer.Option("--type", metavar="TYPE", help="Only plugins of this type, e.g. parser or embedding.")
     ] = None,
     health: Annotated[bool, typer.Option("--health", help="Run health checks.")] = False,
 ) -> int:
-    """List plugins: kind, id, version, where from, enabled, and why not."""
+    """List plugins with their type, version and origin, and why those that are not enabled are not."""
     call = begin(context)
     from semantik_pipeline.cli.plugin_views import show_list
     from semantik_pipeline.contracts import KINDS
@@ -40,7 +43,7 @@ def list_(
     from semantik_pipeline.plugins import administer
 
     if kind is not None and kind not in KINDS:
-        raise UsageError(f"There is no kind of plugin {kind!r}.", f"Kinds are {', '.join(KINDS)}.")
+        raise UsageError(f"There is no plugin type {kind!r}.", f"Types are {', '.join(KINDS)}.")
     settings = call.settings()
     found = administer.list_plugins(settings.state_file, kind, health, settings.plugin.health_timeout, settings.offered)
     call.output.give(
@@ -51,7 +54,7 @@ def list_(
 
 @app.command(short_help="Show a plugin.", epilog=EPILOG)
 def show(context: typer.Context, plugin_id: IdArgument) -> int:
-    """Show a plugin: what it is, its options, its configuration, whether it is healthy."""
+    """Show a plugin: description, options, configuration and health."""
     call = begin(context)
     from semantik_pipeline.plugins import administer
 
@@ -62,26 +65,26 @@ def show(context: typer.Context, plugin_id: IdArgument) -> int:
     return _give(call, info, None)
 
 
-@app.command(epilog=EPILOG)
+@app.command(short_help="Enable a plugin.", epilog=EPILOG)
 def enable(context: typer.Context, plugin_id: IdArgument) -> int:
-    """Enable a plugin."""
+    """Enable a plugin. Running workers and servers load it after a restart."""
     call = begin(context)
     from semantik_pipeline import plugin_admin
 
     with call.runtime() as runtime:
         info = plugin_admin.enable(runtime, plugin_id)
-    return _give(call, info, f"{info.id} is enabled. {LATER}")
+    return _give(call, info, f"Enabled {info.id}. {LATER}")
 
 
 @app.command(short_help="Disable a plugin.", epilog=EPILOG)
 def disable(context: typer.Context, plugin_id: IdArgument) -> int:
-    """Disable a plugin: no process that starts from now on imports it."""
+    """Disable a plugin. Processes that start from now on do not import it."""
     call = begin(context)
     from semantik_pipeline import plugin_admin
 
     with call.runtime() as runtime:
         info = plugin_admin.disable(runtime, plugin_id)
-    return _give(call, info, f"{info.id} is disabled. {LATER}")
+    return _give(call, info, f"Disabled {info.id}. {LATER}")
 
 
 @app.command(short_help="Set options of a plugin.", epilog=EPILOG)
@@ -90,11 +93,14 @@ def configure(
     plugin_id: IdArgument,
     options: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Values are parsed as JSON if possible, else taken as text."),
+        typer.Argument(
+            metavar="KEY=VALUE", help="Options. A value is read as JSON if it is valid JSON, otherwise as text."
+        ),
     ] = None,
     unset: Annotated[list[str] | None, typer.Option(metavar="KEY", help="Remove this option; repeatable.")] = None,
 ) -> int:
-    """Set options of a plugin in the shared state file. Secrets are named by environment variable: api_key_env=NAME."""
+    """Set options of a plugin in the shared state file. Give secrets by the name of an environment variable:
+    api_key_env=NAME."""
     call = begin(context)
     from semantik_pipeline import plugin_admin
     from semantik_pipeline.configurations import parse_changes
@@ -102,12 +108,12 @@ def configure(
 
     if not options and not unset:
         raise UsageError(
-            "There is nothing to configure.", f"`semantik plugins configure {plugin_id} KEY=VALUE`, or --unset KEY."
+            "No option is given.", f"Write `semantik plugins configure {plugin_id} KEY=VALUE`, or --unset KEY."
         )
     values = parse_changes(options or ())
     with call.runtime() as runtime:
         info = plugin_admin.configure(runtime, plugin_id, values, unset or ())
-    return _give(call, info, f"{info.id} is configured. {LATER}")
+    return _give(call, info, f"Configured {info.id}. {LATER}")
 
 
 @app.command(short_help="Check the health of plugins.", epilog=EPILOG)
@@ -115,7 +121,7 @@ def health(
     context: typer.Context,
     plugin_id: Annotated[str | None, typer.Argument(metavar="ID", help="Only this plugin.")] = None,
 ) -> int:
-    """Check the health of plugins. With an ID, exit code 1 if it is unhealthy."""
+    """Check the health of all plugins, or of one; then the exit code is 1 if it is unhealthy."""
     call = begin(context)
     from semantik_pipeline import plugin_admin
     from semantik_pipeline.cli.plugin_views import show_health
@@ -133,7 +139,7 @@ def health(
 
 
 def plugin_dict(info: PluginInfo) -> dict[str, Any]:
-    """The plugin as JSON: ``type`` is its kind; ``health`` is null where nobody asked."""
+    """The plugin as JSON: ``type`` is its kind; ``health`` is null if it was not checked."""
     from dataclasses import asdict
 
     fields = asdict(info)

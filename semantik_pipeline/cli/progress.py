@@ -22,7 +22,7 @@ LINE_EVERY = 10.0
 
 
 class Display(Protocol):
-    """Shows a sample, and a ``note`` where it does not go on; ``close`` leaves the terminal as it was."""
+    """Shows a sample, and a ``note`` if it does not progress; ``close`` leaves the terminal as it was."""
 
     def show(self, now: Sample, pace: Pace, note: str) -> None: ...
 
@@ -51,11 +51,11 @@ class Watch:
 
 
 def _note(progress: Progress) -> str:
-    """Why it does not go on, in a few words; nothing if it does."""
+    """Why it does not progress, in a few words; nothing if it does."""
     if progress.state == "paused":
-        return f"paused: `semantik operations resume {progress.operation_id}` lets it go on"
+        return f"paused; resume with `semantik operations resume {progress.operation_id}`"
     if progress.state == "cancelling":
-        return "being cancelled"
+        return "cancelling"
     if progress.phase == "verifying":
         return "verifying the new index"
     return f"blocked: {printable(progress.reason)}" if progress.reason else ""
@@ -108,7 +108,7 @@ def _left(seconds: float) -> str:
 
 
 class Lines:
-    """A line every ten seconds, and when it is stopped or goes on, for logs."""
+    """A line every ten seconds, and whenever it stops or continues, for logs."""
 
     def __init__(self) -> None:
         self._last = time.monotonic()

@@ -1,4 +1,4 @@
-"""The options of a search, and the question that they make: written down once, for this process and for a server."""
+"""The options of a search, and the question that they make: defined once, for this process and for a server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
+from semantik_pipeline.errors import UsageError
 from semantik_pipeline.questions import SearchQuery
+
+#: The largest ``--limit``.
+MOST_HITS = 1000
 
 
 class Mode(StrEnum):
@@ -29,11 +33,11 @@ class Fusion(StrEnum):
 
 
 #: Options that `search` and `eval` share.
-ModeOption = Annotated[Mode, typer.Option(help="Vectors and BM25, vectors only, or BM25 only.")]
+ModeOption = Annotated[Mode, typer.Option(help="Search by vectors and BM25, by vectors only, or by BM25 only.")]
 RerankOption = Annotated[bool, typer.Option("--rerank/--no-rerank", help="Rerank the top hits.")]
 RerankerOption = Annotated[
     list[str] | None,
-    typer.Option(metavar="ID", help="Reranker plugin; several (comma-separated) run in order."),
+    typer.Option(metavar="ID", help="Reranker plugin; several, separated by commas, run in order."),
 ]
 FusionOption = Annotated[
     Fusion | None, typer.Option(help="How vector and BM25 results are combined.", show_default="the collection's")
@@ -41,12 +45,14 @@ FusionOption = Annotated[
 DenseWeightOption = Annotated[
     float | None,
     typer.Option(
-        metavar="SHARE", help="Weight of the vector score, 0..1; BM25 gets the rest.", show_default="the collection's"
+        metavar="SHARE",
+        help="Weight of the vector score, from 0 to 1; BM25 gets the rest.",
+        show_default="the collection's",
     ),
 ]
 RerankWeightOption = Annotated[
     float | None,
-    typer.Option(metavar="SHARE", help="Weight of the reranker's score, 0..1.", show_default="the collection's"),
+    typer.Option(metavar="SHARE", help="Weight of the reranker's score, from 0 to 1.", show_default="the collection's"),
 ]
 FilterOption = Annotated[
     str | None,
@@ -60,7 +66,7 @@ PostprocessorOption = Annotated[
     list[str] | None,
     typer.Option(
         metavar="ID[:KEY=VALUE]",
-        help="Postprocessor of the hits: highlight, group:k=2 …, or none; repeatable.",
+        help="Postprocessor for the hits, e.g. highlight or group:k=2, or none; repeatable.",
         show_default="the collection's",
     ),
 ]
@@ -70,16 +76,18 @@ InterpretOption = Annotated[
     bool,
     typer.Option(
         "--interpret/--literal",
-        help='Interpret "phrases", -words and field:value and correct typos, or search the plain text.',
+        help='Interpret "phrases", -words and field:value and correct typos, or search for the text as it is.',
     ),
 ]
 
 
 def question(
     *,
-    query: Annotated[str, typer.Argument(metavar="QUERY", help="Search text.")],
+    query: Annotated[
+        list[str], typer.Argument(metavar="QUERY", help="Search text. Write `--` before one that starts with -.")
+    ],
     collection: Annotated[str, typer.Option(metavar="NAME", help="Collection to search.")] = "default",
-    limit: Annotated[int, typer.Option(metavar="N", help="Maximum number of hits.")] = 10,
+    limit: Annotated[int, typer.Option(metavar="N", help=f"Maximum number of hits, up to {MOST_HITS}.")] = 10,
     mode: ModeOption = Mode.HYBRID,
     rerank: RerankOption = True,
     reranker: RerankerOption = None,
@@ -93,9 +101,15 @@ def question(
     why: WhyOption = None,
     interpret: InterpretOption = True,
 ) -> SearchQuery:
-    """What the options of ``semantik search`` ask. Raises UsageError for one that can't be read."""
+    """What the options of ``semantik search`` ask. Several words of a query are one query, so it needs no quotes. Raises
+    UsageError for an option that can't be read or is out of its range."""
+    if not 1 <= limit <= MOST_HITS:
+        raise UsageError(f"--limit {limit} is out of range.", f"Choose a limit from 1 to {MOST_HITS}.")
+    for name, weight in (("--dense-weight", dense_weight), ("--rerank-weight", rerank_weight)):
+        if weight is not None and not 0 <= weight <= 1:
+            raise UsageError(f"{name} {weight:g} is out of range.", "Give a number from 0 to 1.")
     return SearchQuery(
-        text=query,
+        text=" ".join(query),
         collection=collection,
         limit=limit,
         mode=mode.value,
@@ -128,7 +142,7 @@ def rerankers_in(given: list[str] | None) -> list[str] | None:
 
 def postprocessors_in(given: list[str] | None) -> list[str | dict[str, Any]] | None:
     """The entries of ``--postprocessor highlight,dedupe --postprocessor group:k=2,score=best``; ``none`` is none of them,
-    and None none given. Raises UsageError for what is no ID:KEY=VALUE."""
+    and None none given. Raises UsageError for what is not ID:KEY=VALUE."""
     if not given:
         return None
     from semantik_pipeline.configurations import parse_changes
@@ -150,7 +164,6 @@ def parse_filter(text: str | None) -> dict[str, Any] | None:
     import json
 
     from semantik_pipeline.contracts.filter_bounds import MOST_LEVELS, check_bounds
-    from semantik_pipeline.errors import UsageError
 
     try:
         found = json.loads(text)
@@ -160,8 +173,8 @@ def parse_filter(text: str | None) -> dict[str, Any] | None:
         at = f"line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else "its start"
         what = getattr(error, "msg", str(error))
         raise UsageError(
-            f"The filter is no JSON: {what} at {at}.",
-            'It looks like {"must": [{"key": "language", "match": {"value": "en"}}]}.',
+            f"The filter is not valid JSON: {what} at {at}.",
+            'Write a filter like {"must": [{"key": "language", "match": {"value": "en"}}]}.',
         ) from None
     check_bounds(found, MOST_LEVELS)
     return found

@@ -1,4 +1,4 @@
-"""``semantik reindex`` and ``semantik rollback``: build a collection's index anew while search goes on, and go back."""
+"""``semantik reindex`` and ``semantik rollback``: rebuild a collection's index while search continues, and switch back."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from semantik_pipeline.cli.invocation import Invocation, begin
+from semantik_pipeline.cli.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,12 +27,12 @@ def reindex(
             "--set", metavar="KEY=VALUE", help="Change the configuration, e.g. chunking.max_tokens=150; repeatable."
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it would cost.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be computed, and the cost.")] = False,
     where: Annotated[
         list[str] | None,
         typer.Option(
             metavar="KEY=VALUE",
-            help="Process only these documents again, in the current index: error.stage=chunk, or a JSON filter.",
+            help="Process only these documents again, in the current index, e.g. error.stage=chunk, or a JSON filter.",
         ),
     ] = None,
     fresh: Annotated[
@@ -41,12 +42,13 @@ def reindex(
         bool, typer.Option("--accept-losses", help="Switch even if documents fail with the new configuration.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Build even if nothing would change.")] = False,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it ends.")] = True,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it has finished.")] = True,
 ) -> int:
-    """Build a new index beside the current one, and switch search to it once it has passed its checks.
+    """Build a new index next to the current one, and switch search to it once it has passed its checks.
 
-    What changes meanwhile reaches both. Only what the changes concern is computed; nothing is asked of the sources. The
-    index before is kept, and written to, for a while: `semantik rollback` goes back to it at once.
+    Search continues in the current index, and new documents are written to both. Only what the changes affect is computed
+    again; sources are not read. The previous index is kept up to date for `reindex.rollback_window` (one day by default),
+    so that `semantik rollback` can switch back to it at once.
     """
     call = begin(context)
     changes = asked_changes(set_, where, fresh=fresh)
@@ -65,10 +67,12 @@ def asked_changes(set_: list[str] | None, where: list[str] | None, *, fresh: boo
     changes = parse_changes(set_ or ())
     if where and changes:
         raise UsageError(
-            "--where sends documents through the index that is there; --set builds another.", "Leave one out."
+            "--where processes documents again in the current index, and --set builds a new one.", "Use one of them."
         )
     if fresh and not where:
-        raise UsageError("--fresh goes with --where.", "`--where status=indexed --fresh` parses every document anew.")
+        raise UsageError(
+            "--fresh works only with --where.", "To parse all documents again: --where status=indexed --fresh."
+        )
     return changes
 
 
@@ -79,8 +83,7 @@ def rollback(
         bool, typer.Option("--force", help="Switch even if the embedding model of that index is not available.")
     ] = False,
 ) -> int:
-    """Switch search back to the previous index, at once. What came since is in it, and what was read until
-    now is kept: the same command goes forward again."""
+    """Switch back to the previous index, which has been kept up to date. Run the command again to switch forward."""
     call = begin(context)
     from semantik_pipeline import generations
     from semantik_pipeline.cli.working import owning_or_beside
@@ -93,12 +96,20 @@ def rollback(
 
 
 def rolled_back(collection: str, answer: dict[str, Any]) -> str:
+    pending = answer["pending_documents"]
     late = (
-        f" {answer['pending_documents']:,} documents are still brought up to date there."
-        if answer["pending_documents"]
+        f" {counted(pending, 'document')} in it {'is' if pending == 1 else 'are'} still being updated."
+        if pending
         else ""
     )
-    return f"{collection!r} is searched in generation {answer['generation']} again; {answer['previous_generation']} is kept.{late}"
+    return (
+        f"Searches of {collection!r} now use generation {answer['generation']} again. Generation "
+        f"{answer['previous_generation']} is kept.{late}"
+    )
+
+
+def would_rerun(collection: str, documents: int) -> str:
+    return f"{counted(documents, 'document')} of {collection!r} would be processed again."
 
 
 def filter_of(pairs: list[str]) -> dict[str, Any]:
@@ -110,12 +121,13 @@ def filter_of(pairs: list[str]) -> dict[str, Any]:
         try:
             return json.loads(pairs[0])
         except ValueError as error:
-            raise UsageError(f"--where is no JSON: {error}.", 'As {"must": [{"key": "status", …}]}.') from None
+            example = '{"must": [{"key": "status", "match": {"value": "quarantined"}}]}'
+            raise UsageError(f"--where is not valid JSON: {error}.", f"Write it like {example}.") from None
     conditions = []
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not key or not equals:
-            raise UsageError(f"--where {pair!r} is no KEY=VALUE.", "Write --where status=quarantined.")
+            raise UsageError(f"--where {pair!r} is not KEY=VALUE.", "Write --where status=quarantined.")
         conditions.append({"key": key, "match": {"value": parse_value(text)}})
     return {"must": conditions}
 
@@ -148,12 +160,11 @@ def _reindex(call: Invocation, collection: str, changes: dict[str, Any], *, wait
 
 def _rerun(call: Invocation, collection: str, where: dict[str, Any], *, fresh: bool, wait: bool, dry_run: bool) -> int:
     from semantik_pipeline import generations
-    from semantik_pipeline.cli.wording import counted
 
     if dry_run:
         with call.runtime() as runtime:
             found = generations.matching(runtime, collection, where)
-        told = f"{counted(found.documents, 'document')} of {collection!r} would go their way again."
+        told = would_rerun(collection, found.documents)
         some = list(found.examples)
         answer = {"collection": collection, "documents": found.documents, "examples": some, "dry_run": True}
         call.output.give(answer, lambda console: console.print(told, soft_wrap=True))
@@ -201,11 +212,11 @@ def _exit_code(answer: dict[str, Any]) -> int:
 
 
 def show_reindex(call: Invocation, console: Console, collection: str, answer: dict[str, Any]) -> None:
-    from semantik_pipeline.cli.wording import counted, duration, printable
+    from semantik_pipeline.cli.wording import duration, printable
 
     if answer["outcome"] is None:
         watch = call.command(f"operations show {answer['operation']} --watch")
-        console.print(f"{answer['operation']} has begun. How far it is: {watch}", soft_wrap=True)
+        console.print(f"Started {answer['operation']}. Watch its progress: {watch}", soft_wrap=True)
         return
     documents, chunks = answer["documents"], answer["chunks"]
     console.print(f"{answer['operation']}: {answer['outcome']} in {duration(answer['seconds'])}.", soft_wrap=True)
@@ -216,12 +227,15 @@ def show_reindex(call: Invocation, console: Console, collection: str, answer: di
     )
     gate = answer.get("gate")
     if gate:
-        console.print(f"  gate: {gate['found']:,} of {gate['probes']:,} sampled chunks find themselves", soft_wrap=True)
+        console.print(
+            f"  check: {gate['found']:,} of {gate['probes']:,} sampled chunks are found by their own text",
+            soft_wrap=True,
+        )
     for line in answer.get("errors", ()):
         console.print(f"  {printable(line)}", style="red", soft_wrap=True)
     if gate and answer["outcome"] in ("succeeded", "degraded"):
         back = call.command(f"rollback {collection}")
-        console.print(f"\nSearch reads it now. Back to the one before: {back}", soft_wrap=True)
+        console.print(f"\nSearch now uses the new index. To switch back: {back}", soft_wrap=True)
 
 
 def show_plan(console: Console, plan: dict[str, Any]) -> None:
@@ -238,14 +252,14 @@ def show_plan(console: Console, plan: dict[str, Any]) -> None:
             ("changes", "; ".join(plan["changes"]) or "none"),
             ("documents", f"{plan['documents']:,}"),
             ("chunks", f"{about}{plan['chunks']:,}"),
-            ("parses taken over", f"{reuse['parse']['documents']:,} of {reuse['parse']['total']:,} documents"),
-            ("chunks taken over", f"{reuse['chunk']['documents']:,} of {reuse['chunk']['total']:,} documents"),
-            ("extractions taken over", f"{reuse['extract']['texts']:,} of {reuse['extract']['total']:,}"),
-            ("embeddings taken over", f"{about}{reuse['embed']['chunks']:,} of {reuse['embed']['total']:,}"),
+            ("reused parses", f"{reuse['parse']['documents']:,} of {reuse['parse']['total']:,} documents"),
+            ("reused chunks", f"{reuse['chunk']['documents']:,} of {reuse['chunk']['total']:,} documents"),
+            ("reused extractions", f"{reuse['extract']['texts']:,} of {reuse['extract']['total']:,}"),
+            ("reused embeddings", f"{about}{reuse['embed']['chunks']:,} of {reuse['embed']['total']:,}"),
             ("to embed", f"{about}{plan['texts_to_embed']:,}"),
-            ("time to embed", "unknown here" if seconds is None else f"about {duration(seconds)}"),
-            ("room while both are kept", f"about {size(plan['disk_bytes'])}"),
-            ("foretold from", f"{plan['sampled_documents']} documents chunked anew" if plan["estimated"] else ""),
+            ("time to embed", "unknown" if seconds is None else f"about {duration(seconds)}"),
+            ("extra disk space", f"about {size(plan['disk_bytes'])}, while both are kept"),
+            ("estimated from", f"{plan['sampled_documents']} documents, chunked again" if plan["estimated"] else ""),
         ],
         indent=0,
     )

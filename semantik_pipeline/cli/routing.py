@@ -1,4 +1,4 @@
-"""Who does what a command asks for: this process, or a server.
+"""Where a command is carried out: in this process, or by a server.
 
 Commands are written for this process. Those that a server can do have a second function, in ``cli/remote``, that asks
 the client and answers the same; it takes the same arguments. Here one of both is chosen, for all commands alike.
@@ -130,12 +130,12 @@ def remote(name: str) -> Callable[..., int]:
 
 
 def _require_here(call: Invocation, name: str) -> None:
-    """Raise UsageError for a command that no server does, if one is named."""
+    """Raise UsageError for a command that no server carries out, if one is named."""
     if call.url is not None:
         from semantik_pipeline.errors import UsageError
 
         raise UsageError(
-            f"`semantik {name}` works on the host itself, not through {call.url}: it fetches or reads files there, or is "
-            "a process of its own.",
-            "Run it there, without --url or SEMANTIK_URL.",
+            f"`semantik {name}` can't run on the server {call.url}: it reads or writes files of its host, or is a process "
+            "of its own.",
+            "Run it on that host, without --url or SEMANTIK_URL.",
         )

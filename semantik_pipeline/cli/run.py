@@ -1,4 +1,4 @@
-"""One run of the command line: from arguments to an exit code. What goes wrong is told in a line or two."""
+"""One run of the command line: from arguments to an exit code. Errors are shown in a line or two."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``semantik scheduler``: see to it that sources are synced when they are due, until stopped."""
+"""``semantik scheduler``: start the syncs of sources when they are due, until stopped."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ log = logging.getLogger(__name__)
 def scheduler(context: typer.Context) -> int:
     """Start scheduled syncs and run maintenance until stopped (SIGTERM or Ctrl-C).
 
-    On a fleet it only rings at every tick (it is Celery's beat), and several may run. Without one it owns the data
-    folder and does the work too.
+    On a fleet it is Celery's beat: it only notifies the workers at every tick, and several may run. Without a fleet it
+    uses the data folder and does the work too.
     """
     call = begin(context)
     from semantik_pipeline import logs
@@ -26,7 +26,7 @@ def scheduler(context: typer.Context) -> int:
         return _here(call)
     from workers.schedule import run_beat
 
-    log.info("Ringing every %g s.", settings.schedule.tick)
+    log.info("Notifying the workers every %g s.", settings.schedule.tick)
     run_beat(settings)
     return 0
 
@@ -38,7 +38,7 @@ def _here(call: Invocation) -> int:
 
     with at_work(call) as runtime:
         runtime.scheduling = True
-        call.say("Scheduled syncs are begun and done here until Ctrl-C.")
+        call.say("Running scheduled syncs. Press Ctrl-C to stop.")
         try:
             while runtime.fatal is None:
                 Event().wait(1.0)  # a signal ends it

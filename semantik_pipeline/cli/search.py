@@ -1,7 +1,8 @@
-"""``semantik search``: ask a collection."""
+"""``semantik search``: search a collection."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,11 @@ if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
     from semantik_pipeline.search import SearchAnswer
 
-#: Seconds that a reranker gets, unless the settings say otherwise: whoever waits for a model to load waits for it too.
+#: Seconds that a reranker gets, unless the settings say otherwise: a process that waits for a model to load has them.
 RERANK_SECONDS = 5.0
+
+#: Fields of a filter that are looked for where nothing was found, at most.
+FIELDS = 5
 
 
 @asking
@@ -55,16 +59,36 @@ def why_nothing(call: Invocation, runtime: Runtime, asked: SearchQuery) -> str:
 
     with runtime.ledger.read() as tx:
         indexed = document_reports.totals(tx)["collections"][asked.collection]["documents"].get("indexed", 0)
-    return nothing_found(call, asked.collection, indexed, filtered=asked.filter is not None)
+    return nothing_found(call, asked, indexed, lambda probe: bool(answer_of(runtime, probe).hits))
 
 
-def nothing_found(call: Invocation, collection: str, indexed: int, *, filtered: bool) -> str:
-    """Why a search of a collection with so many indexed documents found nothing."""
+def nothing_found(call: Invocation, asked: SearchQuery, indexed: int, finds: Callable[[SearchQuery], bool]) -> str:
+    """Why a search of a collection with that many indexed documents found nothing. ``finds`` says whether another search
+    finds something."""
+    from semantik_pipeline.contracts.filters import demanded_keys
+
     if not indexed:
-        return f"The collection {collection!r} has no indexed document yet: {call.command('index PATH')}"
-    if filtered:
-        return f"Nothing in the collection {collection!r} passes the filter and fits the query."
-    return f"Nothing found in the collection {collection!r}."
+        return f"The collection {asked.collection!r} has no indexed documents yet. Index some: {call.command('index PATH')}"
+    if asked.filter is None:
+        return f"Nothing found in the collection {asked.collection!r}."
+    absent = [key for key in demanded_keys(asked.filter)[:FIELDS] if not finds(_having(asked, key))]
+    if absent:
+        return " ".join(f"No document has the field {key!r}." for key in absent)
+    return f"No document in the collection {asked.collection!r} matches both the query and the filter."
+
+
+def _having(asked: SearchQuery, key: str) -> SearchQuery:
+    """A search that finds something if any document has the field: by vectors, which find something for every text."""
+    return SearchQuery(
+        text=asked.text,
+        collection=asked.collection,
+        limit=1,
+        mode="dense",
+        rerank=False,
+        postprocessors=[],
+        interpret=False,
+        filter={"must_not": [{"is_empty": {"key": key}}]},
+    )
 
 
 def _show(console: Any, answer: Any, note: str | None) -> None:

@@ -28,8 +28,8 @@ def serve(
 ) -> int:
     """Run the HTTP API server until stopped (SIGTERM or Ctrl-C).
 
-    Without a fleet it owns the data folder, does the work and begins scheduled syncs too; other commands find it by
-    themselves. On a fleet it answers, and the workers work.
+    Without a fleet it also does the work, including scheduled syncs, and other commands find it by themselves. On a fleet
+    it only answers requests, and the workers do the work.
     """
     call = begin(context)
     from contextlib import closing
@@ -47,26 +47,26 @@ def serve(
         if not settings.fleet:
             runtime.scheduling = True
             _tell_local(call, runtime, url)
-        call.say(f"The API listens at {url}/api/v2 until Ctrl-C.")
+        call.say(f"The API listens at {url}/api/v2. Press Ctrl-C to stop.")
         if not is_loopback(listening.getsockname()[0]):
-            log.warning("The API is reachable from other hosts, without TLS: put a proxy with TLS in front of it.")
+            log.warning("Other hosts can reach the API without TLS. Put a proxy with TLS in front of it.")
         try:
             left = server.serve(runtime, listening)
         except KeyboardInterrupt:  # before it answered the first request
             return 0
-        call.say("Stopping: what is in hand is finished or given back.")
+        call.say("Stopping: finishing work in progress, or handing it back.")
         if left:
             _leave(call, runtime, left)
     return 0
 
 
 def _leave(call: Invocation, runtime: Runtime, left: int) -> NoReturn:
-    """End although requests are in hand: what they use can't be closed under them, and nobody can stop their threads.
-    Nothing is lost by it: units are given back, and what the store has acknowledged it keeps, as after any kill."""
+    """End although requests are in progress: what they use can't be closed under them, and their threads can't be stopped.
+    Nothing is lost: units are given back, and what the store has acknowledged it keeps, as after any kill."""
     from semantik_pipeline.cli.failures import describe
     from workers.startup import give_back
 
-    log.warning("%d requests are not finished in time; the server ends without them.", left)
+    log.warning("Stopping, although %d requests are not finished.", left)
     give_back(runtime)
     failure = describe(runtime.fatal) if runtime.fatal is not None else None
     for line in failure.lines(verbose=call.verbose) if failure else ():
@@ -82,4 +82,4 @@ def _tell_local(call: Invocation, runtime: Runtime, url: str) -> None:
 
     key_file = access.first_key(runtime)
     runtime.announce(url)
-    call.say(f"An admin key is in {key_file}.")
+    call.say(f"The admin key is in {key_file}.")

@@ -1,4 +1,4 @@
-"""What a person types about a source: options in the types of the connector's schema, and when it is due. Pure."""
+"""What a person types about a source: options in the types of the connector's schema, and its schedule. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from semantik_pipeline.errors import UsageError
 
-#: Options that may be what stands after the connector, where the schema requires none: the first that it has.
+#: Options that the word after the connector may mean, where the schema requires none: the first that it has.
 _PLACES = ("path", "url", "urls", "start_urls", "bucket", "host")
 
 #: What git takes for a place on another machine: a scheme, or a host before the first slash ("git@host:team/papers").
@@ -25,13 +25,13 @@ def place_option(connector: str, schema: dict[str, Any] | None) -> str:
     named = [*schema.get("required", ()), *(name for name in _PLACES if name in properties)]
     if not named:
         known = ", ".join(properties) or "none"
-        raise UsageError(f"The connector {connector!r} takes no place.", f"Give options with --set; it has: {known}.")
+        raise UsageError(f"The connector {connector!r} takes no path or URL.", f"Use --set. Its options are: {known}.")
     return named[0]
 
 
 def place_value(connector: str, option: str, text: str, *, here: bool) -> str:
-    """A path on this machine as an absolute one; anything else as it is, be there a file of that name or not. ``here``:
-    this machine reads it, so a path that does not exist is refused. Raises UsageError."""
+    """A path on this machine as an absolute one; anything else as it is, whether a file of that name exists or not.
+    ``here``: this machine reads it, so a path that does not exist is refused. Raises UsageError."""
     if not text.strip():
         raise UsageError("The path or URL after the connector is empty.", "Give a path or URL, or leave it out.")
     is_path = option == "path" or ((connector, option) == ("git", "url") and not _REMOTE.match(text))
@@ -40,13 +40,13 @@ def place_value(connector: str, option: str, text: str, *, here: bool) -> str:
     path = Path(text).expanduser()
     if here and not path.exists():
         other = ", or a URL" if option == "url" else ""
-        raise UsageError(f"There is nothing at {text}.", f"Give the path of a folder or a file{other}.")
+        raise UsageError(f"{text} does not exist.", f"Give the path of a folder or a file{other}.")
     return str(path.absolute())
 
 
 def source_name(connector: str, option: str, place: str, config: dict[str, Any]) -> str:
-    """What a source is called that nobody named: its place. Of a host also the user, for a server has many accounts:
-    ``imap://anna@mail.example``."""
+    """The name of a source that was given none: its path or URL. For a host it includes the user, since a server has many
+    accounts: ``imap://anna@mail.example``."""
     if option != "host":
         return place
     user, port = config.get("username"), config.get("port")
@@ -54,14 +54,14 @@ def source_name(connector: str, option: str, place: str, config: dict[str, Any])
 
 
 def parse_options(schema: dict[str, Any] | None, pairs: Sequence[str]) -> dict[str, Any]:
-    """``KEY=VALUE`` each. Values are of the type that the schema says, else JSON where they are, else text; a list's
-    key may be repeated. Raises UsageError for what is no pair; whether a value fits is for the schema to say."""
+    """``KEY=VALUE`` each. A value has the type that the schema says, otherwise it is JSON or text; a list's key may be
+    repeated. Raises UsageError for what is not a pair; whether a value fits is for the schema to say."""
     properties = (schema or {}).get("properties", {})
     options: dict[str, Any] = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not key or not equals:
-            raise UsageError(f"{pair!r} is no KEY=VALUE.", "Write --set branch=main, or --set password_env=NAME.")
+            raise UsageError(f"{pair!r} is not KEY=VALUE.", "Write --set branch=main, or --set password_env=NAME.")
         spec = properties.get(key, {})
         value = _value(spec, key, text)
         if "array" in _types(spec) and isinstance(options.get(key), list):
@@ -101,20 +101,21 @@ def changed(
 
 
 def without(config: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """The options but these. Raises UsageError for one that is not there."""
+    """The options without these. Raises UsageError for one that is not set."""
     for name in names:
         if name not in config:
             there = ", ".join(config) or "none"
-            raise UsageError(f"The source has no option {name!r}.", f"It has: {there}.")
+            raise UsageError(f"The source has no option {name!r}.", f"Its options are: {there}.")
     return {key: value for key, value in config.items() if key not in names}
 
 
 def parse_object(text: str) -> dict[str, Any]:
-    """``--config-json``. Raises UsageError for what is no JSON object."""
+    """``--config-json``. Raises UsageError for what is not a JSON object."""
+    example = 'Write --config-json \'{"path": "notes"}\'.'
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise UsageError(f"--config-json is no JSON: {error}.", 'Write --config-json \'{"path": "notes"}\'.') from None
+        raise UsageError(f"--config-json is not valid JSON: {error}.", example) from None
     if not isinstance(value, dict):
-        raise UsageError("--config-json is no JSON object.", 'Write --config-json \'{"path": "notes"}\'.')
+        raise UsageError("--config-json is not a JSON object.", example)
     return value

@@ -1,4 +1,4 @@
-"""Sources for people: a table of them, one in full, and what a change did."""
+"""Sources for people: a table of them, one in full, and what a change did. Their names are printed as filters match them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.cli.tables import print_facts, print_table
-from semantik_pipeline.cli.wording import counted, duration, one_line, printable, roughly, short_path
+from semantik_pipeline.cli.wording import counted, duration, one_line, printable, roughly
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,7 +17,7 @@ REASON = 120
 
 def show_list(console: Console, found: list[dict[str, Any]], way_on: str) -> None:
     if not found:
-        console.print(f"There is no source yet: {way_on} adds one.", soft_wrap=True)
+        console.print(f"There are no sources yet. Add one: {way_on}", soft_wrap=True)
         return
     header = ["ID", "NAME", "CONNECTOR", "COLLECTION", "SCHEDULE", "NEXT", "LAST SYNC", "DOCUMENTS"]
     rows, shrink = [_row(row) for row in found], {"STATE": 20, "NAME": 17}
@@ -27,14 +27,14 @@ def show_list(console: Console, found: list[dict[str, Any]], way_on: str) -> Non
         shrink = {"STATE": 12, "NAME": 14}
     header.append("STATE")
     rows = [(*cells, one_line(state(row), REASON)) for cells, row in zip(rows, found, strict=True)]
-    print_table(console, header, rows, spare=("COLLECTION", "CONNECTOR", "SCHEDULE"), shrink=shrink)
+    print_table(console, header, rows, spare=("COLLECTION", "CONNECTOR", "SCHEDULE"), shrink=shrink, ends=("NAME",))
 
 
 def _row(row: dict[str, Any]) -> tuple[str, ...]:
     due, synced = next_at(row), row["last_sync_at"]
     return (
         str(row["id"]),
-        short_path(row["name"]),
+        printable(row["name"]),
         printable(row["connector"]),
         printable(row["collection"]),
         schedule(row) or "on request",
@@ -59,7 +59,7 @@ def next_at(row: dict[str, Any]) -> float | None:
 
 
 def last_sync(row: dict[str, Any]) -> str:
-    """When it ended. That of a source that is failing failed; what became of the others, their operations say."""
+    """When it ended. That of a source that is failing failed; the operations of the others show their outcomes."""
     if row["last_sync_at"] is None:
         return "never"
     return when(row["last_sync_at"], row["now"]) + (", failed" if row["consecutive_failures"] else "")
@@ -85,7 +85,7 @@ def state(row: dict[str, Any]) -> str:
     if row["state"] == "retrying":
         return printable(f"retrying after {counted(row['attempts'], 'attempt')}: {message}")
     if row["state"] == "waiting" and row.get("held_by"):
-        return f"waiting: its operation {row['held_by']} is paused"
+        return f"waiting: operation {row['held_by']} is paused"
     if row["state"] == "waiting" and row["last_error"] and row["last_error"].get("blocked"):
         return printable(f"waiting: {message}")
     return row["state"]
@@ -110,7 +110,10 @@ def show_source(console: Console, row: dict[str, Any], done: str | None = None) 
             ("in quarantine", f"{row['quarantined']:,}" if row["quarantined"] else ""),
             ("operation", str(row["operation_id"] or "")),
             ("weight", f"{row['weight']:g}"),
-            ("open to", "" if row["principals"] is None else ", ".join(map(printable, row["principals"])) or "nobody"),
+            (
+                "visible to",
+                "" if row["principals"] is None else ", ".join(map(printable, row["principals"])) or "nobody",
+            ),
             ("added", when(row["created_at"], row["now"])),
             ("last error", printable(f"{error['type']}: {error['message']}") if error else ""),
         ],
@@ -118,13 +121,13 @@ def show_source(console: Console, row: dict[str, Any], done: str | None = None) 
     for name, value in row["config"].items():
         console.print(f"  {printable(name)} = {printable(str(value))}", style="dim", soft_wrap=True)
     for line in row["problems"] or ():
-        console.print(f"  not read: {printable(line)}", style="yellow", soft_wrap=True)
+        console.print(f"  could not be read: {printable(line)}", style="yellow", soft_wrap=True)
 
 
 def show_operations(console: Console, answers: list[dict[str, Any]], way_on: str) -> None:
-    """What became of the syncs or removals that were asked for, or which operations do them."""
+    """The outcomes of syncs, removals or restores, or which operations do them."""
     for answer in answers:
-        name, operation = short_path(answer["source"]["name"]), answer["operation"]
+        name, operation = printable(answer["source"]["name"]), answer["operation"]
         if answer["outcome"] is None:
             console.print(f"{name}: {operation}. {way_on}", soft_wrap=True)
             continue
@@ -135,7 +138,7 @@ def show_operations(console: Console, answers: list[dict[str, Any]], way_on: str
             continue
         if operation.startswith("restore-") and answer["outcome"] == "succeeded":
             back = counted(answer["source"]["documents"], "document")
-            console.print(f"{name}: {operation} brought it and {back} back.", soft_wrap=True)
+            console.print(f"{name}: {operation} restored it with {back}.", soft_wrap=True)
             continue
         parts = [f"{counts[kind]:,} {kind}" for kind in ("new", "changed", "unchanged", "skipped", "deleted")]
         console.print(f"{name}: {operation} {answer['outcome']}: {', '.join(parts)}", soft_wrap=True)

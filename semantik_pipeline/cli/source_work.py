@@ -1,4 +1,4 @@
-"""What takes time with sources: syncs and removals, done here, or followed where others do them."""
+"""What takes time with sources: syncs and removals, done here, or followed while other processes do them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ def run_for(
     wait: bool,
     find: Callable[[Runtime, str], dict[str, Any]] = named,
 ) -> int:
-    """Begin an operation for each source that ``find`` finds; with ``wait`` come back at their ends, else name them.
+    """Start an operation for each source that ``find`` finds; with ``wait`` return when they have finished, otherwise name
+    them.
 
-    Where another process owns the data folder, or a fleet works, they do it.
+    If another process owns the data folder, or there is a fleet, they do it.
     """
     from semantik_pipeline.cli.source_views import show_operations
 
@@ -50,7 +51,7 @@ def _place(call: Invocation, wait: bool) -> Iterator[tuple[Runtime, bool]]:
 
 
 def _follow(runtime: Runtime, source: dict[str, Any], operation_id: int, *, wait: bool, here: bool) -> dict[str, Any]:
-    """The source, its operation, and, at its end, what came of it (``outcome`` is null before)."""
+    """The source, its operation, and, once it has finished, the outcome (null before)."""
     from semantik_pipeline import operations, sources
     from semantik_pipeline.cli.progress import watching
 
@@ -69,5 +70,5 @@ def _follow(runtime: Runtime, source: dict[str, Any], operation_id: int, *, wait
 
 def _way_on(call: Invocation) -> str:
     if call.settings().fleet:
-        return f"The workers do it: {call.command('sources list')} shows how far it is."
-    return f"A running {call.command('serve')} or {call.command('scheduler')} does it; or this command, with --wait."
+        return f"The workers do it. See its progress: {call.command('sources list')}"
+    return f"A running {call.command('serve')} or {call.command('scheduler')} does it. To do it now, add --wait."

@@ -24,29 +24,33 @@ SourcesArgument = Annotated[
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Connector option; repeatable.")
 ]
-EveryOption = Annotated[str | None, typer.Option(metavar="15m", help="Sync at this interval.")]
-CronOption = Annotated[str | None, typer.Option(metavar='"0 3 * * *"', help="Sync on this cron schedule.")]
+EveryOption = Annotated[str | None, typer.Option(metavar="DURATION", help="Sync at this interval, e.g. 15m, 2h or 1d.")]
+CronOption = Annotated[str | None, typer.Option(metavar="CRON", help='Sync on this cron schedule, e.g. "0 3 * * *".')]
 ZoneOption = Annotated[str | None, typer.Option(metavar="ZONE", help="Time zone of --cron, e.g. Europe/Berlin.")]
-JitterOption = Annotated[str | None, typer.Option(metavar="30s", help="Delay each source by up to this long.")]
+JitterOption = Annotated[
+    str | None, typer.Option(metavar="DURATION", help="Delay each sync by a random time up to this, e.g. 30s.")
+]
 WeightOption = Annotated[
-    float | None, typer.Option(metavar="W", help="Share of the workers, relative to other sources (default 1).")
+    float | None, typer.Option(metavar="W", help="Share of the workers, relative to other sources (default: 1).")
 ]
 PrincipalOption = Annotated[
     list[str] | None,
     typer.Option("--principal", metavar="P", help="User or group that may see the documents; repeatable."),
 ]
-WaitOption = Annotated[bool, typer.Option("--wait", help="Wait until it is done.")]
+WaitOption = Annotated[bool, typer.Option("--wait", help="Wait until it has finished.")]
 
 
 @app.command(short_help="Add a source.", epilog=EPILOG)
 def add(
     context: typer.Context,
-    connector: Annotated[str, typer.Argument(metavar="CONNECTOR", help="Connector: directory, git, s3 …")],
+    connector: Annotated[str, typer.Argument(metavar="CONNECTOR", help="Connector, e.g. directory, git or s3.")],
     place: Annotated[str | None, typer.Argument(metavar="PATH-or-URL", help="Location of the documents.")] = None,
-    name: Annotated[str | None, typer.Option(metavar="N", help="Name of the source (default: path or URL).")] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the source (default: the path or URL).")
+    ] = None,
     options: SetOption = None,
     config_json: Annotated[str | None, typer.Option(metavar="JSON", help="Connector options as a JSON object.")] = None,
-    collection: Annotated[str, typer.Option(metavar="C", help="Collection to index into.")] = "default",
+    collection: Annotated[str, typer.Option(metavar="NAME", help="Collection to index into.")] = "default",
     every: EveryOption = None,
     cron: CronOption = None,
     timezone: ZoneOption = None,
@@ -54,8 +58,8 @@ def add(
     weight: WeightOption = None,
     principals: PrincipalOption = None,
 ) -> int:
-    """Add a source. Without a schedule, sync it with `sources sync`. Give secrets as environment variables: --set
-    password_env=NAME."""
+    """Add a source. Without a schedule, it is synced by `sources sync` only. Give secrets by the name of an environment
+    variable: --set password_env=NAME."""
     call = begin(context)
     from semantik_pipeline import sources
     from semantik_pipeline.cli import source_options as typed
@@ -73,7 +77,7 @@ def add(
         _require(runtime, connector, config)
         if name is None:
             if place is None:
-                raise UsageError("The source has no name.", "Give its path or URL after the connector, or --name.")
+                raise UsageError("The source needs a name.", "Give its path or URL after the connector, or --name.")
             name = typed.source_name(connector, option, place, config)
         due = parse_schedule(every, cron, timezone, jitter, default_zone=settings.schedule.timezone)
         share = 1.0 if weight is None else weight
@@ -89,7 +93,7 @@ def list_(
     context: typer.Context,
     collection: Annotated[str | None, typer.Option(metavar="NAME", help="Only sources of this collection.")] = None,
 ) -> int:
-    """List sources: schedule, next and last sync, documents, and what state each is in and why."""
+    """List sources with their schedule, next and last sync, documents, state, and the reason for it."""
     call = begin(context)
     from semantik_pipeline.cli.source_views import show_list
     from semantik_pipeline.ledger.catalog import collections
@@ -106,7 +110,7 @@ def list_(
 
 @app.command(short_help="Show a source.", epilog=EPILOG)
 def show(context: typer.Context, source: SourceArgument) -> int:
-    """Show a source: options, schedule, last error, what it could not read."""
+    """Show a source: options, schedule, last error, and what could not be read."""
     call = begin(context)
     with call.runtime() as runtime:
         return _give(call, named(runtime, source), None)
@@ -121,7 +125,7 @@ def set_(
     config_json: Annotated[
         str | None, typer.Option(metavar="JSON", help="Replace all options, as a JSON object.")
     ] = None,
-    name: Annotated[str | None, typer.Option(metavar="N", help="New name.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="New name.")] = None,
     every: EveryOption = None,
     cron: CronOption = None,
     timezone: ZoneOption = None,
@@ -131,7 +135,7 @@ def set_(
     principals: PrincipalOption = None,
     everybody: Annotated[bool, typer.Option("--everybody", help="Let everybody see the documents.")] = False,
 ) -> int:
-    """Change a source. What it has indexed stays; new options count from its next sync."""
+    """Change a source. Indexed documents stay; new options apply from its next sync."""
     call = begin(context)
     from semantik_pipeline import sources
     from semantik_pipeline.errors import UsageError
@@ -146,13 +150,13 @@ def set_(
         if weight is not None:
             changes["weight"] = weight
         if principals and everybody:
-            raise UsageError("--principal and --everybody contradict each other.", "Give one of them.")
+            raise UsageError("--principal and --everybody contradict each other.", "Use one of them.")
         if principals or everybody:
             changes["principals"] = principals or None
         changes |= _schedule(runtime, before, (every, cron, timezone, jitter), no_schedule)
         if not changes:
             raise UsageError(
-                "There is nothing to change.", "--set KEY=VALUE, --every, --cron, --weight, --principal or --name."
+                "No change is given.", "Use --set KEY=VALUE, --every, --cron, --weight, --principal or --name."
             )
         changed = sources.change(runtime, before, **changes)
     return _give(call, changed, "Changed.")
@@ -174,12 +178,13 @@ def sync(
     context: typer.Context,
     names: SourcesArgument,
     wait: WaitOption = False,
-    full: Annotated[bool, typer.Option("--full", help="List the whole source again, not only changes.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="List the whole source again, not only its changes.")] = False,
     allow_deletions: Annotated[
-        bool, typer.Option("--allow-deletions", help="Delete even if most of a source's documents have disappeared.")
+        bool, typer.Option("--allow-deletions", help="Delete even if most documents of a source have disappeared.")
     ] = False,
 ) -> int:
-    """Sync sources now, whatever their schedules say. Without a fleet, --wait does it in this process."""
+    """Sync sources now, regardless of their schedules. Without a fleet, --wait does the work in this process unless
+    another process (such as `semantik serve`) is working."""
     from semantik_pipeline import sources
     from semantik_pipeline.cli.source_work import run_for
 
@@ -195,7 +200,7 @@ def pause(
     source: SourceArgument,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Reason, shown in listings.")] = "paused by hand",
 ) -> int:
-    """Pause a source until it is resumed. A running sync stops and can continue; indexed documents stay."""
+    """Pause a source until you resume it. A running sync stops and continues later; indexed documents stay."""
     call = begin(context)
     from semantik_pipeline import sources
 
@@ -228,12 +233,12 @@ def remove(
     context: typer.Context,
     names: SourcesArgument,
     wait: WaitOption = False,
-    purge: Annotated[bool, typer.Option("--purge", help="Delete permanently; no restore.")] = False,
+    purge: Annotated[bool, typer.Option("--purge", help="Delete permanently, without the trash.")] = False,
 ) -> int:
-    """Remove sources: their documents leave the index, then they are in the trash. The places themselves are not
-    touched.
+    """Remove sources and their documents from the index. They stay in the trash for `retention.trash_days` (7 by default).
+    The files, repositories and mailboxes themselves are not changed.
 
-    On a fleet --wait comes back when that is done; else it is done in this process.
+    --wait returns when the documents are removed. Without a fleet and a running server, the command always waits.
     """
     from functools import partial
 
@@ -248,7 +253,7 @@ def remove(
 
 @app.command(short_help="Restore removed sources.", epilog=EPILOG)
 def restore(context: typer.Context, names: SourcesArgument, wait: WaitOption = False) -> int:
-    """Bring sources back from the trash, with the documents that went with them. Their schedules go on."""
+    """Restore sources from the trash, with the documents that were removed with them. Their schedules apply again."""
     from semantik_pipeline import trash
     from semantik_pipeline.cli.source_work import run_for
 
@@ -259,7 +264,7 @@ def restore(context: typer.Context, names: SourcesArgument, wait: WaitOption = F
 
 @contextmanager
 def beside(call: Invocation) -> Iterator[Runtime]:
-    """A runtime that changes the ledger, and rings a fleet's workers where there are some."""
+    """A runtime that changes the ledger, and notifies the workers of a fleet."""
     from semantik_pipeline.cli.working import beside_a_fleet
 
     with beside_a_fleet(call) if call.settings().fleet else call.runtime() as runtime:
@@ -283,7 +288,7 @@ def in_trash(runtime: Runtime, name: str) -> dict[str, Any]:
 
 
 def anywhere(runtime: Runtime, name: str) -> dict[str, Any]:
-    """The source of this id or name, be it in the trash. Raises UsageError."""
+    """The source of this id or name, in the trash or not. Raises UsageError."""
     from semantik_pipeline.errors import UsageError
 
     try:
@@ -302,13 +307,13 @@ def _schema(runtime: Runtime, connector: str) -> dict[str, Any] | None:
 
 
 def _require(runtime: Runtime, connector: str, config: dict[str, Any]) -> None:
-    """Raise UsageError for an option that is needed and that nobody gave."""
+    """Raise UsageError for a required option that is missing."""
     from semantik_pipeline.errors import UsageError
     from semantik_pipeline.plugins.configuration import missing_options
 
     host = runtime.host
     for name in missing_options(host.registry.get(connector, "connector"), host.state, config):
-        raise UsageError(f"The connector {connector!r} needs the option {name!r}.", f"Give it: --set {name}=VALUE.")
+        raise UsageError(f"The connector {connector!r} needs the option {name!r}.", f"Add --set {name}=VALUE.")
 
 
 def _schedule(
@@ -319,7 +324,7 @@ def _schedule(
     from semantik_pipeline.schedules import Schedule, parse_schedule
 
     if no_schedule and any(given):
-        raise UsageError("--no-schedule and a schedule contradict each other.", "Give one of them.")
+        raise UsageError("--no-schedule and a schedule contradict each other.", "Use one of them.")
     if no_schedule:
         return {"schedule": None}
     if not any(given):

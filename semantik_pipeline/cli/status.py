@@ -1,5 +1,5 @@
-"""``semantik status``: what there is, what runs, what waits. Reads the ledger only, so it works while another process
-owns the data folder."""
+"""``semantik status``: what is indexed, what is running, what is waiting. Reads only the ledger, so it works while another
+process uses the data folder."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def show_status(call: Invocation, console: Console, answer: dict[str, Any], *, f
     from semantik_pipeline.cli.wording import printable, short_path
 
     owned = answer["owner"]
-    nobody = f"the fleet: {call.command('fleet status')}" if fleet else "nobody; the next command may have it"
+    nobody = f"the fleet; see {call.command('fleet status')}" if fleet else "no process"
     who = f"process {owned['pid']}: {printable(owned['command'])}" if owned else nobody
     left = [f"{one['operation']} {one['state']}" for one in answer["operations"]]
     facts = [
         ("data folder", short_path(answer["data_dir"])),
-        ("worked on by" if fleet and not owned else "owned by", who),
+        ("in use by", who),
         ("disk", told(answer["disk"])),
         ("unfinished", ", ".join(left)),
     ]
@@ -54,14 +54,14 @@ def show_status(call: Invocation, console: Console, answer: dict[str, Any], *, f
             console.print(f"{one['operation']}: {printable(one['reason'])}", style="yellow", soft_wrap=True)
     for source in answer["paused_sources"]:
         reason = printable(str(source["reason"]).removeprefix(f"{source['source']}: "))
-        console.print(f"paused: {short_path(source['source'])}: {reason}", style="yellow", soft_wrap=True)
+        console.print(f"paused: {printable(source['source'])}: {reason}", style="yellow", soft_wrap=True)
 
 
 def _show_collections(call: Invocation, console: Console, found: dict[str, Any]) -> None:
     from semantik_pipeline.cli.tables import print_table
 
     if not found:
-        console.print(f"\nThere is no collection yet: {call.command('index PATH')} makes one.", soft_wrap=True)
+        console.print(f"\nThere are no collections yet. Index a folder: {call.command('index PATH')}", soft_wrap=True)
         return
     console.print()
     rows = []
@@ -87,4 +87,4 @@ def _show_backlog(console: Console, backlog: dict[str, dict[str, Any]]) -> None:
             )
             for stage, one in backlog.items()
         ]
-        print_table(console, ("WAITS FOR", "DOCUMENTS", "HELD", "BLOCKED", "OLDEST"), rows)
+        print_table(console, ("WAITING FOR", "DOCUMENTS", "IN PROGRESS", "BLOCKED", "OLDEST"), rows)

@@ -4,7 +4,7 @@ column runs on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,17 +21,19 @@ def print_table(
     *,
     spare: Sequence[str] = (),
     shrink: Mapping[str, int] | None = None,
+    ends: Collection[str] = (),
 ) -> None:
     """A header and rows. Cells are printed as they are; the caller makes them printable.
 
-    Where they are wider than the console, ``shrink`` are columns that may be cut, each to so many characters at least,
-    and ``spare`` those that are left out, the first first, until the rest fits.
+    Where they are wider than the console, ``shrink`` are columns that may be cut, each to that many characters at least,
+    and ``spare`` those that are left out, the first first, until the rest fits. A cell is cut at its end; one of the
+    columns ``ends`` at its start, since the end of a path says most.
     """
     lines = [list(header), *map(list, rows)]
     widths = [max(_width(line[column]) for line in lines) for column in range(len(header))]
     kept = fitting(header, widths, console.width, spare=spare, shrink=shrink or {})
     for number, line in enumerate(lines):
-        cells = [_padded(line[column], width) for column, width in kept.items()]
+        cells = [_padded(line[column], width, from_end=header[column] in ends) for column, width in kept.items()]
         console.print(GAP.join(cells).rstrip(), style="bold" if number == 0 else None, soft_wrap=True)
 
 
@@ -64,10 +66,13 @@ def _width(text: str) -> int:
     return cell_len(text)
 
 
-def _padded(text: str, width: int) -> str:
+def _padded(text: str, width: int, *, from_end: bool) -> str:
     if _width(text) > width:
         from rich.cells import set_cell_size
 
+        if from_end:
+            left = set_cell_size(text[::-1], width - 1)[::-1].lstrip()
+            return f"…{left}" + " " * (width - 1 - _width(left))
         return set_cell_size(text, width - 1).rstrip() + "…"
     return text + " " * (width - _width(text))
 

@@ -1,4 +1,4 @@
-"""``semantik trash``: what people deleted, and until when it can be restored."""
+"""``semantik trash``: what was deleted, and until when it can be restored."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from semantik_pipeline.cli.invocation import Invocation, begin
 if TYPE_CHECKING:
     from rich.console import Console
 
-#: Documents that are listed for people unless told otherwise.
+#: Documents in the list, unless `--limit` says otherwise.
 LISTED = 100
 
 
 def trash(
     context: typer.Context,
-    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Maximum number of documents.")] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help=f"Maximum number of documents (default: {LISTED}; all with --json)."),
+    ] = None,
 ) -> int:
-    """List deleted collections, sources and documents, until when each can be restored, and how."""
+    """List deleted collections, sources and documents, until when you can restore each of them, and how."""
     call = begin(context)
     from semantik_pipeline.trash import contents
 
@@ -30,15 +33,15 @@ def trash(
     return 0
 
 
-def window(call: Invocation) -> str:
-    """What to say to somebody who deleted something; empty where it is gone at once."""
-    days = call.settings().retention.trash_days
-    return f"It can be restored for {days:g} days: {call.command('trash')} lists it." if days else ""
+def window(call: Invocation, days: float | None = None) -> str:
+    """How long what was deleted can be restored (``days``; None: as the settings say), and how; empty if not at all."""
+    days = call.settings().retention.trash_days if days is None else days
+    return f"You can restore it for {days:g} days: {call.command('trash')}" if days else ""
 
 
 def show_trash(console: Console, found: dict[str, Any]) -> None:
     from semantik_pipeline.cli.tables import print_table
-    from semantik_pipeline.cli.wording import place, printable, short_path
+    from semantik_pipeline.cli.wording import place, printable
 
     rows = []
     for row in found["collections"]:
@@ -46,20 +49,20 @@ def show_trash(console: Console, found: dict[str, Any]) -> None:
         rows.append(("collection", printable(row["name"]), f"{row['documents']:,}", *_times(row, way)))
     for row in found["sources"]:
         way = f"semantik sources restore {row['id']}"
-        rows.append(("source", short_path(row["name"]), f"{row['documents']:,}", *_times(row, way)))
+        rows.append(("source", printable(row["name"]), f"{row['documents']:,}", *_times(row, way)))
     for row in found["documents"]:
         way = f"semantik documents restore {place(row['document'])}"
         rows.append(("document", place(row["document"]), "", *_times(row, way)))
     if not rows:
-        console.print("There is nothing in the trash.")
+        console.print("The trash is empty.")
         return
-    print_table(console, ("WHAT", "NAME", "DOCUMENTS", "DELETED", "GOES", "BACK BY"), rows)
+    print_table(console, ("TYPE", "NAME", "DOCUMENTS", "DELETED", "KEPT UNTIL", "RESTORE WITH"), rows)
 
 
 def _times(row: dict[str, Any], way: str) -> tuple[str, str, str]:
-    """When it was deleted, when it goes for good, and what brings it back."""
+    """When it was deleted, until when it is kept, and the command that restores it."""
     if row["purge_at"] is None:
-        return "", "on its way out", "-"
+        return "", "being removed", "-"
     return _when(row["trashed_at"]), _when(row["purge_at"]), way
 
 

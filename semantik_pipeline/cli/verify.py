@@ -1,4 +1,4 @@
-"""``semantik verify``: compare ledger and index point by point, and mend what differs."""
+"""``semantik verify``: compare ledger and index point by point, and repair what differs."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ EXAMPLES = 10
 def verify(
     context: typer.Context,
     collection: CollectionOption = None,
-    repair: Annotated[bool, typer.Option("--repair", help="Fix the differences, then check again.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Repair the differences, then compare again.")] = False,
 ) -> int:
-    """Check the index against the database; --repair fixes it. Exit code 1 if they differ."""
+    """Compare the index with the database, point by point. Exit code 1 if they differ."""
     call = begin(context)
     report, before = _repaired(call, collection) if repair else (_verified(call, collection), None)
     answer = {**report.to_dict(), "clean": report.clean, "examples": report.examples}
@@ -45,7 +45,7 @@ def _verified(call: Invocation, collection: str | None) -> VerificationReport:
 
 
 def _repaired(call: Invocation, collection: str | None) -> tuple[VerificationReport, VerificationReport]:
-    """Mend, and compare again: the report after and the report before."""
+    """Repair, and compare again: the report after and the report before."""
     from semantik_pipeline import operations, verification
     from semantik_pipeline.cli.progress import watching
     from semantik_pipeline.cli.working import at_work
@@ -66,18 +66,18 @@ def show_report(call: Invocation, console: Console, answer: dict[str, Any]) -> N
         f" {answer['points_found']:,} found.",
         soft_wrap=True,
     )
-    mended = answer.get("repaired")
-    if mended and any(mended.values()):
-        console.print(f"Repaired: {_sums(mended)}.")
+    repaired = answer.get("repaired")
+    if repaired and any(repaired.values()):
+        console.print(f"Repaired: {_sums(repaired)}.")
     if answer["pending"]:
-        console.print(f"{counted(answer['pending'], 'document')} on their way are not compared.")
+        console.print(f"Not compared: {counted(answer['pending'], 'document')} in progress.")
     if answer["clean"]:
         console.print("Nothing is missing, orphaned or stale.", style="green")
         return
-    console.print(f"Wrong: {_sums(answer)}.", style="red")
+    console.print(f"Wrong points: {_sums(answer)}.", style="red")
     for name in answer["examples"]:
         console.print(f"  {place(name)}", soft_wrap=True)
-    console.print(f"Mend it: {call.command('verify --repair')}", soft_wrap=True)
+    console.print(f"Repair it: {call.command('verify --repair')}", soft_wrap=True)
 
 
 def _sums(counts: dict[str, Any]) -> str:

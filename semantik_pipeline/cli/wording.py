@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 from semantik_pipeline.logs import printable
+
+#: How the reason begins of a document that a stage failed on.
+_STAGE = re.compile(r"^(?:sync|chunk|extract|embed|upsert): ")
 
 
 def counted(number: int, noun: str) -> str:
@@ -51,10 +56,24 @@ def place(document: str) -> str:
 
 
 def reason_of(document: str, reason: str) -> str:
-    """A reason on one line, where the document's name stands beside it and need not stand in it too."""
+    """Why a document failed, on one line after its name: without the stage, and without the name at the start.
+    ``chunk: /notes/a.pdf is damaged: no reader …`` is ``damaged: no reader …``."""
+    told = _STAGE.sub("", reason)
     for name in (local_path(document), document):
-        reason = reason.replace(f": {name} ", ": ") if name else reason
-    return printable(reason)
+        if name and told.startswith(f"{name} "):
+            told = told.removeprefix(f"{name} ").removeprefix("is ")
+    return printable(told if ". " in told else told.removesuffix("."))
+
+
+def as_argument(document: str) -> str:
+    """A document's name to be typed in a shell: a ``file://`` URI as a path, from the current folder where it is below."""
+    path = local_path(document)
+    if path is None:
+        return shlex.quote(document)
+    try:
+        return shlex.quote(path.removeprefix(f"{Path.cwd()}/"))
+    except OSError:  # the current folder was removed
+        return shlex.quote(path)
 
 
 def local_path(document: str) -> str | None:

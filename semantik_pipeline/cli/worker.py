@@ -1,4 +1,4 @@
-"""``semantik worker``: work for a fleet until told to stop."""
+"""``semantik worker``: work for a fleet until stopped."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ def worker(
     context: typer.Context,
     profile: Annotated[
         str | None,
-        typer.Option(metavar="PROFILE", help="Profile: all, gpu, cpu or search. [env: SEMANTIK_WORKER_PROFILE]"),
+        typer.Option(metavar="PROFILE", help="One of all, gpu, cpu and search. [env: SEMANTIK_WORKER_PROFILE]"),
     ] = None,
     processes: Annotated[
         int | None,
-        typer.Option(min=1, help="Number of processes (default: one per GPU with the profile gpu, else one)."),
+        typer.Option(
+            min=1, metavar="N", help="Number of processes (default: one per GPU with the profile gpu, otherwise one)."
+        ),
     ] = None,
 ) -> int:
-    """Run a worker until stopped (SIGTERM or Ctrl-C). Work in progress is finished or handed back.
+    """Run a worker of a fleet until stopped (SIGTERM or Ctrl-C). Work in progress is finished or handed back.
 
-    The same as ``celery -A workers.app worker`` with SEMANTIK_WORKER_PROFILE, and a supervisor over its processes.
+    The same as `celery -A workers.app worker` with SEMANTIK_WORKER_PROFILE, but supervised: a process that dies is
+    replaced.
     """
     call = begin(context)
     import signal
@@ -46,5 +49,5 @@ def worker(
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, supervisor.stop)
     if code := supervisor.run():
-        raise PipelineError("This worker can't start.", "The log above says why; mend that, and start it again.")
+        raise PipelineError("This worker can't start.", "See the log above for the reason.")
     return code

@@ -1,5 +1,5 @@
-"""Commands that change the index. On a fleet (``settings.fleet``) they write the ledger, ring, and follow what the workers
-do. Else they own the data folder, work in this process, and can be stopped at any time."""
+"""Commands that change the index. On a fleet (``settings.fleet``) they write the ledger, notify the workers, and follow
+what those do. Otherwise they own the data folder, work in this process, and can be stopped at any time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def at_work(call: Invocation) -> Iterator[Runtime]:
         return
     if call.settings().shared_broker:
         call.say(
-            "This command works by itself: a broker alone makes no fleet, the ledger and the store must be shared."
+            "note: a broker is configured, but no fleet, so this command works by itself. A fleet also needs"
+            " SEMANTIK_DATABASE_URL and SEMANTIK_QDRANT_URL."
         )
     from workers.embedded import embedded_worker
 
@@ -45,14 +46,14 @@ def at_work(call: Invocation) -> Iterator[Runtime]:
 
 @contextmanager
 def beside_a_fleet(call: Invocation) -> Iterator[Runtime]:
-    """A runtime that rings the fleet's workers and works on nothing itself; it does not own the data folder."""
+    """A runtime that notifies the fleet's workers and works on nothing itself; it does not own the data folder."""
     from workers.fleet_bell import ringing
 
     with call.runtime() as runtime, ringing(runtime):
         try:
             yield runtime
         except KeyboardInterrupt:
-            call.say("No longer watching. The workers go on: `semantik operations list` shows how far they are.")
+            call.say("Stopped watching. The workers continue; see `semantik operations list`.")
             raise
 
 
@@ -105,7 +106,7 @@ def stoppable(call: Invocation) -> Iterator[None]:
     def orderly(*_: object) -> None:
         for number in before:
             signal.signal(number, at_once)
-        call.say("Stopping: what is in hand is finished or given back. Ctrl-C once more ends it at once.")
+        call.say("Stopping: finishing work in progress, or handing it back. Press Ctrl-C again to stop at once.")
         raise KeyboardInterrupt
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -114,7 +115,7 @@ def stoppable(call: Invocation) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        call.say("Stopped. What is done is kept; the same command goes on where this one ended.")
+        call.say("Stopped. Finished work is kept. Run the same command again to continue.")
         raise
     finally:
         for number, handler in before.items():

@@ -206,14 +206,11 @@ _QUIET: dict[str, Any] = {"timeout": httpx.Timeout(SILENCE, connect=CONNECT)}
 
 
 def _options(url: str, key: str | None, timeout: float) -> dict[str, Any]:
-    """What both of httpx's clients are given. Raises UsageError for what is no URL.
+    """What both of httpx's clients are given. Raises UsageError for what is not a URL.
 
     A server on this machine is not asked through a proxy, and where there is no
     TLS no certificates are read, which would take longer than a search."""
-    try:
-        host = httpx.URL(url).host
-    except httpx.InvalidURL as error:
-        raise UsageError(f"{url!r} is no URL: {error}.", "It looks like http://127.0.0.1:8642.") from None
+    host = _host(url)
     return {
         "base_url": f"{url}{PREFIX}",
         "headers": {"Authorization": f"Bearer {key}"} if key else {},
@@ -221,6 +218,16 @@ def _options(url: str, key: str | None, timeout: float) -> dict[str, Any]:
         "verify": url.startswith("https:"),
         "trust_env": host not in ("127.0.0.1", "::1", "localhost"),
     }
+
+
+def _host(url: str) -> str:
+    try:
+        found = httpx.URL(url)
+    except httpx.InvalidURL:
+        found = httpx.URL("")
+    if found.scheme not in ("http", "https") or not found.host:
+        raise UsageError(f"{url!r} is not a URL; write http://HOST:PORT.")
+    return found.host
 
 
 def _request(call: Call[Any], files: ExitStack) -> dict[str, Any]:

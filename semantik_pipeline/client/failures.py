@@ -1,10 +1,11 @@
-"""What an answer that is no success becomes: the error that the server met, of the same class, with its way out."""
+"""What an answer that is not a success becomes: the error that the server met, of the same class, with its hint."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from httpx import Response, TransportError
+from httpx import ConnectError, ConnectTimeout, Response, TransportError
 
 from semantik_pipeline import errors
 from semantik_pipeline.client.retries import retry_after
@@ -12,7 +13,10 @@ from semantik_pipeline.errors import ApiError, PipelineError, ServiceUnavailable
 
 _URN = "urn:semantik:problem:"
 
-#: Problems that the frame of the API finds, which are no class of ours.
+#: Of the system's errors, whose words say enough.
+_ERRNO = re.compile(r"\[Errno -?\d+\] ?")
+
+#: Problems that the API's framework finds, which have no class here.
 _NAMES: dict[str, type[PipelineError]] = {
     "InvalidRequest": UsageError,
     "ContentTooLarge": UsageError,
@@ -30,7 +34,7 @@ def failure_of(response: Response) -> PipelineError:
     found = _class_of(kind)
     if found is None:
         request_id = problem.get("request_id") or response.headers.get("x-request-id")
-        hint = hint or (f"The server's log has more under the request id {request_id}." if request_id else None)
+        hint = hint or (f"See the server's log for the request id {request_id}." if request_id else None)
         return ApiError(told, hint, status=response.status_code, request_id=request_id)
     if issubclass(found, TransientError):
         return found(told, hint, retry_after=retry_after(response))
@@ -39,8 +43,12 @@ def failure_of(response: Response) -> PipelineError:
 
 def unreachable(url: str, error: TransportError) -> ServiceUnavailable:
     """The error of a request that got no answer."""
-    why = str(error) or type(error).__name__
-    return ServiceUnavailable(f"The server at {url} does not answer: {why}.", "Check the address, and that it runs.")
+    why = _ERRNO.sub("", str(error)).strip().rstrip(".") or type(error).__name__
+    unmet = isinstance(error, ConnectError | ConnectTimeout)
+    hint = (
+        "Start one with `semantik serve`, or check the address." if unmet else "See that it is running, and try again."
+    )
+    return ServiceUnavailable(f"The server at {url} does not answer: {why}.", hint)
 
 
 def _class_of(kind: str) -> type[PipelineError] | None:

@@ -15,7 +15,7 @@ from semantik_pipeline.errors import UsageError
 def saving(path: Path) -> Iterator[BinaryIO]:
     """A file that is there whole or not at all, for its owner's eyes. Raises UsageError if there is one already."""
     if path.exists():
-        raise UsageError(f"There is a file {path} already.", "Give another name, or remove it.")
+        raise UsageError(f"The file {path} already exists.", "Give another name, or remove it.")
     half = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     half.touch(0o600, exist_ok=False)
     try:

@@ -26,7 +26,7 @@ def check_bounds(filter: Any, levels: int = MOST_AROUND) -> None:
             _check_text(one)
         elif isinstance(one, dict | list | tuple | set | frozenset):
             if level == levels:
-                raise UsageError(f"The filter has more than {levels} levels of JSON.", "Put less into one another.")
+                raise UsageError(f"The filter has more than {levels} levels of JSON.", "Nest it less deeply.")
             left += [(inner, level + 1) for inner in _inside(one)]
 
 
@@ -43,7 +43,7 @@ def _check_text(text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         shown = text[max(0, error.start - 20) : error.start + 20]
-        raise UsageError(f"The filter holds half a character: {shown!r}.", "Text is Unicode.") from None
+        raise UsageError(f"The filter has half a character: {shown!r}.", "Write it as valid Unicode.") from None
 
 
 def number(value: float) -> float:

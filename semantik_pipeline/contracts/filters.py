@@ -7,6 +7,7 @@ slices.
 
 from __future__ import annotations
 
+import difflib
 import re
 import uuid
 from collections.abc import Callable
@@ -122,6 +123,19 @@ def parse_filter(filter: dict[str, Any] | None, *, levels: int = MOST_AROUND) ->
     return None if filter is None else _clauses(filter, "")
 
 
+def demanded_keys(filter: dict[str, Any] | None) -> list[str]:
+    """The fields in which a filter looks for values: those of its matches, ranges and counts outside ``must_not``."""
+    found: list[str] = []
+    left: list[Any] = [parse_filter(filter)]
+    while left:
+        one = left.pop(0)
+        if isinstance(one, Clauses):
+            left += [*one.must, *one.should, *one.min_should]
+        elif isinstance(one, Match | Range | ValuesCount) and one.key not in found:
+            found.append(one.key)
+    return found
+
+
 def is_key(given: Any) -> bool:
     """Return whether this is a path in a payload, as conditions have in ``key``."""
     return isinstance(given, str) and _PATH.fullmatch(given) is not None and _SURROGATE.search(given) is None
@@ -138,7 +152,7 @@ def _clauses(given: Any, at: str) -> Clauses:
     if minimum is not None:
         _object(minimum, _in(at, "min_should"), ("conditions", "min_count"), required=2)
         if not _is_int(minimum["min_count"]) or minimum["min_count"] < 1:
-            raise _wrong(_in(at, "min_should.min_count"), "takes an integer above 0", minimum["min_count"])
+            raise _wrong(_in(at, "min_should.min_count"), "expected an integer above 0", minimum["min_count"])
     read = Clauses(
         must=_conditions(given.get("must"), _in(at, "must")),
         should=_conditions(given.get("should"), _in(at, "should")),
@@ -155,13 +169,13 @@ def _conditions(given: Any, at: str) -> tuple[Condition, ...]:
     if isinstance(given, dict):
         return (_condition(given, at),)
     if not isinstance(given, list | tuple):
-        raise _wrong(at, "takes a condition or a list of conditions", given)
+        raise _wrong(at, "expected a condition or a list of conditions", given)
     return tuple(_condition(item, f"{at}[{number}]") for number, item in enumerate(given))
 
 
 def _condition(given: Any, at: str) -> Condition:
     if not isinstance(given, dict) or not given:
-        raise _wrong(at, "takes a condition, an object such as {'key': ..., 'match': ...}", given)
+        raise _wrong(at, "expected a condition, an object such as {'key': ..., 'match': ...}", given)
     if "key" in given:
         return _field(given, at)
     for name, read in _KEYLESS.items():
@@ -176,30 +190,30 @@ def _field(given: dict[str, Any], at: str) -> Condition:
     key = _path(given["key"], _in(at, "key"))
     said = [name for name in _CONDITIONS if given.get(name) is not None]
     if len(said) != 1:
-        raise _wrong(at, f"takes 'key' and exactly one of {', '.join(_CONDITIONS)}", given)
+        raise _wrong(at, f"expected 'key' and exactly one of {', '.join(_CONDITIONS)}", given)
     return _FIELD[said[0]](key, given[said[0]], _in(at, said[0]))
 
 
 def _match(key: str, given: Any, at: str) -> Match:
     _object(given, at, _MATCHES)
     if len(given) != 1:
-        raise _wrong(at, f"takes exactly one of {', '.join(_MATCHES)}", given)
+        raise _wrong(at, f"expected exactly one of {', '.join(_MATCHES)}", given)
     how, operand = next(iter(given.items()))
     at = _in(at, how)
     if how == "value":
         if not isinstance(operand, bool | str) and not _is_int(operand):
-            raise _wrong(at, "takes a string, an integer or a boolean (a range compares other numbers)", operand)
+            raise _wrong(at, "expected a string, an integer or a boolean (a range compares other numbers)", operand)
     elif how in ("any", "except"):
         operand = _alternatives(operand, at)
     elif not isinstance(operand, str):
-        raise _wrong(at, "takes a string", operand)
+        raise _wrong(at, "expected a string", operand)
     return Match(key=key, how=how, operand=operand)
 
 
 def _alternatives(operand: Any, at: str) -> tuple[str, ...] | tuple[int, ...]:
     listed = isinstance(operand, list | tuple)
     if not listed or not (all(isinstance(v, str) for v in operand) or all(_is_int(v) for v in operand)):
-        raise _wrong(at, "takes a list of strings or a list of integers", operand)
+        raise _wrong(at, "expected a list of strings or a list of integers", operand)
     return tuple(operand)
 
 
@@ -207,7 +221,7 @@ def _range(key: str, given: Any, at: str) -> Range:
     _object(given, at, _BOUNDS)
     bounds = {name: _bound(value, _in(at, name)) for name, value in given.items() if value is not None}
     if len({isinstance(bound, datetime) for bound in bounds.values()}) != 1:
-        raise _wrong(at, f"takes one or more of {', '.join(_BOUNDS)}: all numbers, or all dates", given)
+        raise _wrong(at, f"expected one or more of {', '.join(_BOUNDS)}: all numbers, or all dates", given)
     return Range(key=key, **bounds)
 
 
@@ -216,21 +230,23 @@ def _bound(value: Any, at: str) -> float | datetime:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         return number(value) if is_number else instant(value)
     except ValueError:
-        raise _wrong(at, "takes a finite number or a date such as 2026-01-31 or 2026-01-31T12:00:00Z", value) from None
+        raise _wrong(
+            at, "expected a finite number or a date such as 2026-01-31 or 2026-01-31T12:00:00Z", value
+        ) from None
 
 
 def _values_count(key: str, given: Any, at: str) -> ValuesCount:
     _object(given, at, _BOUNDS)
     bounds = {name: value for name, value in given.items() if value is not None}
     if not bounds or not all(_is_int(value) and value >= 0 for value in bounds.values()):
-        raise _wrong(at, f"takes one or more of {', '.join(_BOUNDS)}, integers from 0", given)
+        raise _wrong(at, f"expected one or more of {', '.join(_BOUNDS)}, integers from 0", given)
     return ValuesCount(key=key, **bounds)
 
 
 def _flag(made: Callable[..., IsEmpty | IsNull]) -> Callable[[str, Any, str], IsEmpty | IsNull]:
     def read(key: str, given: Any, at: str) -> IsEmpty | IsNull:
         if not isinstance(given, bool):
-            raise _wrong(at, "takes true or false", given)
+            raise _wrong(at, "expected true or false", given)
         return made(key=key, expected=given)
 
     return read
@@ -246,11 +262,11 @@ def _keyed(made: Callable[..., IsEmpty | IsNull]) -> Callable[[Any, str], IsEmpt
 
 def _has_id(given: Any, at: str) -> HasId:
     if not isinstance(given, list | tuple | set | frozenset):
-        raise _wrong(at, "takes a list of point ids", given)
+        raise _wrong(at, "expected a list of point ids", given)
     try:
         return HasId(ids=tuple(_point_id(item) for item in given))
     except ValueError:
-        raise _wrong(at, "takes point ids, which are UUIDs", given) from None
+        raise _wrong(at, "expected point ids, which are UUIDs", given) from None
 
 
 def _point_id(given: Any) -> str:
@@ -263,7 +279,11 @@ def _nested(given: Any, at: str) -> Nested:
     _object(given, at, ("key", "filter"), required=2)
     inner = _clauses(given["filter"], _in(at, "filter"))
     if _names_ids(inner):
-        raise _wrong(_in(at, "filter"), "can't hold has_id (ids belong to points, not to objects in them)", given)
+        raise _wrong(
+            _in(at, "filter"),
+            "expected conditions without has_id (ids belong to points, not to objects in them)",
+            given,
+        )
     return Nested(key=_path(given["key"], _in(at, "key")).removesuffix("[]"), filter=inner)
 
 
@@ -274,16 +294,16 @@ def _names_ids(clauses: Clauses) -> bool:
 
 def _path(given: Any, at: str) -> str:
     if not is_key(given):
-        raise _wrong(at, "takes a payload path such as language, metadata.author or pages[].number", given)
+        raise _wrong(at, "expected a field such as language, metadata.author or pages[].number", given)
     return given
 
 
 def _object(given: Any, at: str, allowed: tuple[str, ...], required: int = 1) -> None:
     if not isinstance(given, dict) or len(given) < required:
-        raise _wrong(at, f"takes an object with {', '.join(allowed)}", given)
+        raise _wrong(at, f"expected an object with {', '.join(allowed)}", given)
     for name in given:
         if name not in allowed:
-            raise _wrong(_in(at, str(name)), f"is unknown; here one can say {', '.join(allowed)}", given[name])
+            raise _unknown(str(name), at, allowed)
 
 
 def _is_int(value: Any) -> bool:
@@ -300,7 +320,15 @@ def _wrong(at: str, what: str, found: Any) -> UsageError:
     except ValueError:  # an integer with more digits than Python prints
         text = f"a {type(found).__name__}"
     shown = text if len(text) <= 80 else f"{text[:77]}..."
-    return UsageError(f"The filter's {at or 'top'} {what}; it is {shown}.", "docs/search.md shows the filters.")
+    where = at or "the top"
+    return UsageError(f"The filter is not valid at {where}: {what}, found {shown}.", "docs/search.md describes filters.")
+
+
+def _unknown(name: str, at: str, allowed: tuple[str, ...]) -> UsageError:
+    near = difflib.get_close_matches(name, allowed, n=1)
+    meant = f"Did you mean {near[0]!r}? " if near else ""
+    where = f" in {at}" if at else ""
+    return UsageError(f"Unknown filter key {name!r}{where}.", f"{meant}Allowed: {', '.join(allowed)}.")
 
 
 _FIELD: dict[str, Callable[[str, Any, str], Condition]] = {

@@ -1,4 +1,4 @@
-"""The plugins that this process loaded. Immutable: what changes on disk counts from the next start on."""
+"""The plugins that this process loaded. Immutable: changes on disk take effect at the next start."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class LoadedPlugin:
 
 @dataclass(frozen=True, kw_only=True)
 class PluginRegistry:
-    """``plugins`` by canonical id, and for the ids that are not there, ``absent``: id -> (why, the way out)."""
+    """``plugins`` by canonical id, and for the ids that are not loaded, ``absent``: id -> (why, hint)."""
 
     plugins: Mapping[str, LoadedPlugin] = field(default_factory=dict)
     absent: Mapping[str, tuple[str, str]] = field(default_factory=dict)
@@ -57,8 +57,8 @@ class PluginRegistry:
             raise self._missing(plugin_id, kind)
         if kind is not None and plugin.kind != kind:
             raise PluginNotFoundError(
-                f"The plugin {plugin_id!r} is of the kind {plugin.kind}, and a {kind} plugin is needed here.",
-                f"Plugins of that kind: {self._names(kind)}.",
+                f"The plugin {plugin_id!r} is {_article(plugin.kind)} plugin; {_article(kind)} plugin is needed here.",
+                f"Choose one of: {self._names(kind)}.",
             )
         return plugin
 
@@ -72,9 +72,13 @@ class PluginRegistry:
             return PluginNotFoundError(*why)
         what = f"{kind} plugin" if kind else "plugin"
         near = difflib.get_close_matches(canonical(plugin_id), self._alike(kind), n=3, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {self._names(kind)}."
+        hint = f"Did you mean {' or '.join(near)}?" if near else f"Choose one of: {self._names(kind)}."
         return PluginNotFoundError(f"There is no {what} {plugin_id!r}.", hint)
 
     def _names(self, kind: str | None) -> str:
         names = sorted(plugin.id for plugin in self if kind in (None, plugin.kind))
         return ", ".join(names) or "none"
+
+
+def _article(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"

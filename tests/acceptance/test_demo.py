@@ -58,4 +58,4 @@ def test_the_demo_ends_with_the_exit_code_of_a_command_that_fails(copy: Path) ->
     (copy / "README.md").unlink()
     done = demo(copy)
     assert (done.returncode, "search" in done.stdout) == (2, False), done.stdout
-    assert "There is nothing at README.md" in done.stderr
+    assert "README.md does not exist" in done.stderr

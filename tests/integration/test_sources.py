@@ -288,7 +288,7 @@ def test_a_sync_that_somebody_asks_for_does_not_wait_for_a_paused_operation(make
     paused = sources.sync(pipeline.runtime, source)
     operators.pause(pipeline.runtime, paused)
     assert shown(pipeline)["held_by"] == paused
-    assert state({**shown(pipeline), "state": "waiting"}) == f"waiting: its operation {paused} is paused"
+    assert state({**shown(pipeline), "state": "waiting"}) == f"waiting: operation {paused} is paused"
     again = sources.sync(pipeline.runtime, shown(pipeline))
     assert again != paused
     pipeline.run()

@@ -198,7 +198,7 @@ def test_a_worker_that_dies_while_it_is_drained_is_lost_and_one_that_ends_is_not
     lost = fleet.lost(pipeline.runtime, asked)
     assert lost == ["dead"]
     told = asked_words("drain", asked, lost, wait=True)
-    assert told == "2 workers drained. Lost meanwhile, and what they held goes on elsewhere: dead."
+    assert told == "2 workers drained. Lost meanwhile: dead. Other workers take over their work."
     assert asked_words("restart", ["a"], [], wait=True) == "1 worker restarted."
 
 
@@ -353,10 +353,10 @@ def test_without_a_fleet_nobody_is_missed_and_what_to_type_is_said(make_pipeline
     shown = Console(file=StringIO(), width=200)
     show_fleet(shown, {**found, "owner": {"pid": 7, "command": "semantik scheduler"}})
     told = shown.file.getvalue()
-    assert "no fleet here" in told and "process 7 has it: semantik scheduler" in told
+    assert "No fleet is configured" in told and "In use by: process 7 (semantik scheduler)" in told
     assert "`semantik operations resume`" in told and "`semantik worker`" not in told
     show_fleet(shown, {**found, "distributed": True})
-    assert "`semantik worker` starts one" in shown.file.getvalue()
+    assert "Start one: semantik worker" in shown.file.getvalue()
 
 
 def test_metrics_and_probes_over_http(make_pipeline):

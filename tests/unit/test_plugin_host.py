@@ -252,8 +252,8 @@ def test_a_plugin_that_is_not_there_is_told_why(host):
         host.instance("embeder")
     with pytest.raises(PluginNotFoundError) as other_kind:
         host.instance("embeder", kind="reranker")
-    assert "Did you mean" not in str(other_kind.value) and "There are: " in str(other_kind.value)
-    with pytest.raises(PluginNotFoundError, match=r"of the kind embedding.*reranker.*unlucky"):
+    assert "Did you mean" not in str(other_kind.value) and "Choose one of: " in str(other_kind.value)
+    with pytest.raises(PluginNotFoundError, match=r"is an embedding plugin; a reranker.*unlucky"):
         host.instance("embedder", kind="reranker")
 
 

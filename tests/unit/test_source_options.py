@@ -39,7 +39,7 @@ def test_what_is_no_path_stays_as_it_is(connector: str, option: str, text: str) 
 def test_a_path_is_absolute_and_must_exist_where_it_is_read(connector: str, option: str, here: Path) -> None:
     assert place_value(connector, option, "papers", here=True) == str(here / "papers")
     assert place_value(connector, option, "./odd:name/../papers", here=False) == str(here / "odd:name/../papers")
-    with pytest.raises(UsageError, match="There is nothing at nowhere"):
+    with pytest.raises(UsageError, match="nowhere does not exist"):
         place_value(connector, option, "nowhere", here=True)
     assert place_value(connector, option, "nowhere", here=False) == str(here / "nowhere")
 

@@ -27,7 +27,7 @@ def locate_model(
     folder = Path(name).expanduser()
     if any((folder / mark).is_file() for mark in MARKS):
         if not has_weights(folder):
-            raise PluginLoadError(f"The {kind} {name!r} has no weights in its folder.", "Fetch the model anew.")
+            raise PluginLoadError(f"The {kind} {name!r} has no weights in its folder.", "Download the model again.")
         return ModelFiles(name=name, path=folder.resolve(), origin="a folder")
     kept = in_models_folder(name, models_dir, revision)
     if kept is not None:
@@ -87,5 +87,8 @@ def _missing(name: str, revision: str | None, models_dir: str | None, kind: str)
     ways += [f"semantik models pull {hub_names(name)[0]}"] if hub_names(name) else []
     ways += ["give the path of a folder with the model's files"]
     at = f" at revision {revision!r}" if revision else ""
-    looked = "; ".join(["it is no folder with a config.json", *(f"not in {place}" for place in places)])
-    return PluginLoadError(f"The {kind} {name!r}{at} was not found: {looked}.", f"Ways out: {'; '.join(ways)}.")
+    looked = [f"a folder {name} with a config.json", *places]
+    told = ", ".join(f"({number}) {place}" for number, place in enumerate(looked, 1))
+    return PluginLoadError(
+        f"The {kind} {name!r}{at} was not found. Looked in: {told}.", f"Try one of: {'; '.join(ways)}."
+    )

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from semantik_pipeline.cli.collection_views import show_collection, show_list
 from semantik_pipeline.cli.invocation import EXIT, Invocation
-from semantik_pipeline.cli.reindex import asked_changes, filter_of, rolled_back, show_plan, show_reindex
+from semantik_pipeline.cli.reindex import asked_changes, filter_of, rolled_back, show_plan, show_reindex, would_rerun
 from semantik_pipeline.cli.remote.following import followed
 from semantik_pipeline.cli.source_options import parse_object
-from semantik_pipeline.cli.wording import counted
+from semantik_pipeline.cli.trash import window
 from semantik_pipeline.configurations import parse_changes
 from semantik_pipeline.errors import UsageError
 
@@ -45,25 +45,22 @@ def configure(
 ) -> int:
     asked = parse_changes(changes or ()) | dict.fromkeys(unset or ())
     if not asked:
-        raise UsageError(
-            "There is nothing to change.", "Write chunking.max_tokens=150, or --unset chunking.max_tokens."
-        )
+        raise UsageError("No change is given.", "Write chunking.max_tokens=150, or --unset chunking.max_tokens.")
     return _give(call, client.collections.configure(name, asked, if_match=if_match), "Changed.")
 
 
 def rename(call: Invocation, client: Client, *, name: str, new_name: str) -> int:
     renamed = cast("dict[str, Any]", client.collections.rename(name, new_name))
-    call.output.give(renamed, lambda console: console.print(f"{name} is called {new_name} now.", soft_wrap=True))
+    call.output.give(renamed, lambda console: console.print(f"Renamed {name!r} to {new_name!r}.", soft_wrap=True))
     return 0
 
 
 def delete(call: Invocation, client: Client, *, name: str, purge: bool) -> int:
     deleted = client.collections.delete(name, purge=purge)
     days = client.trash(limit=1)["retention_days"]
-    told = f"It can be restored for {days:g} days: {call.command('trash')} lists it."
-    on_its_way = "It is being dropped." if purge or not days else told
+    more = "Its data is being removed." if purge or not days else window(call, days)
     answer = {**deleted, "gone": False}
-    call.output.give(answer, lambda console: console.print(f"{name} is deleted. {on_its_way}", soft_wrap=True))
+    call.output.give(answer, lambda console: console.print(f"Deleted {name!r}. {more}", soft_wrap=True))
     return 0
 
 
@@ -110,7 +107,7 @@ def reindex(
 
 def _would_rerun(call: Invocation, client: Client, collection: str, where: dict[str, Any]) -> int:
     answer: dict[str, Any] = {**client.collections.plan_rerun(collection, where), "dry_run": True}
-    told = f"{counted(answer['documents'], 'document')} of {collection!r} would go their way again."
+    told = would_rerun(collection, answer["documents"])
     call.output.give(answer, lambda console: console.print(told, soft_wrap=True))
     return 0
 

@@ -50,7 +50,7 @@ def list_(call: Invocation, client: Client, *, collection: str | None, status: s
 def show(call: Invocation, client: Client, *, uri: str, collection: str | None) -> int:
     found = [_whole(client, row) for row in named(client, [uri], collection)]
     answer = {**found[0], "others": found[1:]}
-    call.output.give(answer, lambda console: show_documents(console, found))
+    call.output.give(answer, lambda console: show_documents(console, found, tracebacks=call.verbose))
     return 0
 
 
@@ -73,7 +73,7 @@ def retry(call: Invocation, client: Client, *, uris: list[str] | None, collectio
 
 def drop(call: Invocation, client: Client, *, uris: list[str] | None, collection: str | None, purge: bool) -> int:
     if not uris:
-        raise UsageError("No document is named.", "`semantik documents drop URI...`; `documents list` shows the names.")
+        raise UsageError("No document is named.", "`semantik documents list` shows the names.")
 
     def begin(collection: str, mine: list[Any]) -> list[Any]:
         return [
@@ -86,13 +86,13 @@ def drop(call: Invocation, client: Client, *, uris: list[str] | None, collection
 
 def restore(call: Invocation, client: Client, *, uris: list[str] | None, collection: str | None) -> int:
     if not uris:
-        raise UsageError("No document is named.", "`semantik documents restore URI...`; `semantik trash` lists them.")
+        raise UsageError("No document is named.", "`semantik trash` lists what you can restore.")
     there = trashed(client, collection=collection)["documents"]
     rows: list[Any] = []
     for uri in uris:
         found = _matching(there, uri)
         if not found:
-            raise NotFound(f"There is no document {uri!r} in the trash.", "`semantik trash` lists what is there.")
+            raise NotFound(f"There is no document {uri!r} in the trash.", "`semantik trash` lists its contents.")
         rows += found
     return _change(
         call, client, rows, lambda _, mine: [client.documents.restore(row["id"]) for row in mine], "restored"
@@ -114,7 +114,7 @@ def named(client: Client, names: Sequence[str], collection: str | None) -> list[
             raise NotFound(f"There is no document {name!r}.", "`semantik documents list` shows the names.")
         if len(ids) > 1:
             some = ", ".join(place(one) for one in ids[:5])
-            raise UsageError(f"{name!r} is the end of {len(ids)} documents: {some}.", "Name one of them whole.")
+            raise UsageError(f"{name!r} matches {len(ids)} documents: {some}.", "Give the full path of one of them.")
         rows += found
     return rows
 
@@ -150,7 +150,7 @@ def _parts(rows: list[Any]) -> list[list[Any]]:
 def _change(
     call: Invocation, client: Client, chosen: list[Any], begin: Callable[[str, list[Any]], list[Any]], done: str
 ) -> int:
-    """Run operations on the chosen documents, collection by collection, and show what became of each."""
+    """Run operations on the chosen documents, collection by collection, and show the outcome of each."""
     names = []
     for collection in sorted({row["collection"] for row in chosen}):
         begun = begin(collection, [row for row in chosen if row["collection"] == collection])

@@ -1,4 +1,4 @@
-"""Operations of a server, watched to their ends as if this process did the work."""
+"""Operations of a server, watched until they have finished, as if this process did the work."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def followed(call: Invocation, client: Client, operation: str | int) -> dict[str
             for last in client.operations.follow(operation):
                 watch(told(last))
     except KeyboardInterrupt:
-        call.say("No longer watching. The server goes on: `semantik operations list` shows how far it is.")
+        call.say("Stopped watching. The server continues; see `semantik operations list`.")
         raise
     return {name: last[name] for name in ("operation", "outcome", "result")}
 

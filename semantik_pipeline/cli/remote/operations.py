@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.cli.invocation import EXIT, Invocation
 from semantik_pipeline.cli.operation_views import show_list, show_operation
-from semantik_pipeline.cli.operations import LISTED, LOOK, after_cancel
+from semantik_pipeline.cli.operations import LISTED, LOOK, cancelled, paused
 from semantik_pipeline.cli.pace import Pace
 from semantik_pipeline.cli.remote.following import followed, shown
-from semantik_pipeline.cli.wording import counted
 
 if TYPE_CHECKING:
     from semantik_pipeline.client import Client
@@ -32,7 +31,7 @@ def list_(call: Invocation, client: Client, *, all_: bool, watch: bool) -> int:
 
 
 def listed(client: Client, finished: int | None, paces: dict[int, Pace]) -> list[dict[str, Any]]:
-    """What has not ended, with its progress, and the last so many that have (None: all), newest first."""
+    """What has not finished, with its progress, and the last ``finished`` that have (None: all), newest first."""
     left: list[Any] = [*client.operations.each(finished=False)]
     ended: list[Any] = [*islice(client.operations.each(finished=True), finished)] if finished != 0 else []
     rows = []
@@ -61,7 +60,7 @@ def pause(call: Invocation, client: Client, *, operation: str) -> int:
     held = client.operations.pause(operation)["affected_documents"]
     answer = {**shown(client.operations.show(operation)), "affected_documents": held}
     again = call.command(f"operations resume {answer['operation']}")
-    told = f"{answer['operation']} is paused: {counted(held, 'document')} and its sources wait. Go on: {again}"
+    told = paused(answer["operation"], held, again)
     call.output.give(answer, lambda console: console.print(told, soft_wrap=True))
     return 0
 
@@ -73,8 +72,7 @@ def resume(call: Invocation, client: Client, *, operation: str, wait: bool) -> i
 def cancel(call: Invocation, client: Client, *, operation: str) -> int:
     parked = client.operations.cancel(operation)["affected_documents"]
     answer = {**shown(client.operations.show(operation)), "affected_documents": parked}
-    ended = "is cancelled" if answer["state"] == "finished" else "is being cancelled; what is in hand is finished"
-    told = f"{answer['operation']} {ended}. {after_cancel(call, answer, parked)}"
+    told = cancelled(call, answer, parked)
     call.output.give(answer, lambda console: console.print(told, soft_wrap=True))
     return 0
 

@@ -38,7 +38,7 @@ FIELDS = (
 def list_(call: Invocation, client: Client, *, kind: str | None, health: bool) -> int:
     listed = client.plugins.list(kind=kind, include_health=health)
     if kind is not None and kind not in listed["types"]:
-        raise UsageError(f"There is no kind of plugin {kind!r}.", f"Kinds are {', '.join(listed['types'])}.")
+        raise UsageError(f"There is no plugin type {kind!r}.", f"Types are {', '.join(listed['types'])}.")
     found = [_whole(client, one["id"], one["health"] if health else None) for one in listed["plugins"]]
     infos = [_info(one) for one in found]
     call.output.give({"plugins": found}, lambda console: show_list(console, infos, health))
@@ -54,12 +54,12 @@ def show(call: Invocation, client: Client, *, plugin_id: str) -> int:
 
 def enable(call: Invocation, client: Client, *, plugin_id: str) -> int:
     client.plugins.enable(plugin_id)
-    return _changed(call, client, plugin_id, f"{plugin_id} is enabled. {LATER}")
+    return _changed(call, client, plugin_id, f"Enabled {plugin_id}. {LATER}")
 
 
 def disable(call: Invocation, client: Client, *, plugin_id: str) -> int:
     client.plugins.disable(plugin_id)
-    return _changed(call, client, plugin_id, f"{plugin_id} is disabled. {LATER}")
+    return _changed(call, client, plugin_id, f"Disabled {plugin_id}. {LATER}")
 
 
 def configure(
@@ -67,13 +67,13 @@ def configure(
 ) -> int:
     if not options and not unset:
         raise UsageError(
-            "There is nothing to configure.", f"`semantik plugins configure {plugin_id} KEY=VALUE`, or --unset KEY."
+            "No option is given.", f"Write `semantik plugins configure {plugin_id} KEY=VALUE`, or --unset KEY."
         )
     values = parse_changes(options or ())
     before = client.plugins.show(plugin_id)["config"]
     config = {name: value for name, value in before.items() if name not in (unset or ())} | values
     client.plugins.configure(plugin_id, config)
-    return _changed(call, client, plugin_id, f"{plugin_id} is configured. {LATER}")
+    return _changed(call, client, plugin_id, f"Configured {plugin_id}. {LATER}")
 
 
 def health(call: Invocation, client: Client, *, plugin_id: str | None) -> int:

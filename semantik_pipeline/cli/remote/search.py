@@ -40,7 +40,7 @@ def search(call: Invocation, client: Client, **given: Any) -> int:
     note = None
     if not answer.hits:
         indexed = client.collections.show(asked.collection)["documents"].get("indexed", 0)
-        note = nothing_found(call, asked.collection, indexed, filtered=asked.filter is not None)
+        note = nothing_found(call, asked, indexed, lambda probe: bool(client.search(**probe.to_body())["hits"]))
 
     def show(console: Any) -> None:
         from semantik_pipeline.cli.hits import show_hits

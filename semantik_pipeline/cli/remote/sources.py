@@ -43,7 +43,7 @@ def add(
     config |= typed.parse_options(schema, options or ())
     if name is None:
         if place is None:
-            raise UsageError("The source has no name.", "Give its path or URL after the connector, or --name.")
+            raise UsageError("The source needs a name.", "Give its path or URL after the connector, or --name.")
         name = typed.source_name(connector, option, place, config)
     when = _when({"every": every, "cron": cron, "timezone": timezone, "jitter": jitter}, None)
     more: dict[str, Any] = {} if weight is None else {"weight": weight}
@@ -94,17 +94,17 @@ def set_(
     if weight is not None:
         changes["weight"] = weight
     if principals and everybody:
-        raise UsageError("--principal and --everybody contradict each other.", "Give one of them.")
+        raise UsageError("--principal and --everybody contradict each other.", "Use one of them.")
     if principals or everybody:
         changes["principals"] = principals or None
     asked = {"every": every, "cron": cron, "timezone": timezone, "jitter": jitter}
     if no_schedule and any(asked.values()):
-        raise UsageError("--no-schedule and a schedule contradict each other.", "Give one of them.")
+        raise UsageError("--no-schedule and a schedule contradict each other.", "Use one of them.")
     if no_schedule or any(asked.values()):
         changes["schedule"] = None if no_schedule else _when(asked, before["schedule"])
     if not changes:
         raise UsageError(
-            "There is nothing to change.", "--set KEY=VALUE, --every, --cron, --weight, --principal or --name."
+            "No change is given.", "Use --set KEY=VALUE, --every, --cron, --weight, --principal or --name."
         )
     tag = before.get("etag") if "config" in changes else None  # all options are sent, those that were read too
     return _give(call, client.sources.update(before["id"], if_match=tag, **changes), "Changed.")
@@ -133,7 +133,7 @@ def remove(call: Invocation, client: Client, *, names: list[str], wait: bool, pu
 
 def restore(call: Invocation, client: Client, *, names: list[str], wait: bool) -> int:
     there: list[Any] = trashed(client, documents=0)["sources"]
-    found = [_one(there, name, "`semantik trash` lists what is there.") for name in dict.fromkeys(names)]
+    found = [_one(there, name, "`semantik trash` lists its contents.") for name in dict.fromkeys(names)]
     return _run(call, client, found, lambda source: client.sources.restore(source["id"]), wait=wait)
 
 
@@ -149,7 +149,7 @@ def _one(there: Sequence[Any], name: str, hint: str) -> dict[str, Any]:
         raise NotFound(f"There is no source {name!r}.", hint)
     if len(found) > 1:
         some = ", ".join(f"{row['id']} ({row['connector']}, collection {row['collection']})" for row in found[:5])
-        raise UsageError(f"{name!r} names {len(found)} sources: {some}.", "Name one by its id.")
+        raise UsageError(f"{name!r} matches {len(found)} sources: {some}.", "Give the id of one of them.")
     return found[0]
 
 
@@ -168,10 +168,10 @@ def _when(asked: dict[str, str | None], before: dict[str, Any] | None) -> dict[s
 
 
 def _run(call: Invocation, client: Client, found: list[Any], begin: Callable[[Any], Any], *, wait: bool) -> int:
-    """Begin an operation for each source; with ``wait`` come back at their ends, else name them."""
+    """Start an operation for each source; with ``wait`` return when they have finished, otherwise name them."""
     begun = [(source, begin(source)) for source in found]
     answers = [_follow(call, client, source, operation["operation"], wait=wait) for source, operation in begun]
-    way_on = f"The server does it: {call.command('sources list')} shows how far it is."
+    way_on = f"The server does it. See its progress: {call.command('sources list')}"
     call.output.give({"sources": answers}, lambda console: show_operations(console, answers, way_on))
     codes = {EXIT.get(answer["outcome"] or "", 0) for answer in answers}
     return 1 if 1 in codes else max(codes)

@@ -1,5 +1,5 @@
-"""``semantik collections export`` and ``import`` by a server elsewhere. Beside one on this machine they do it themselves:
-both need the ledger alone, and no file has to go through HTTP."""
+"""``semantik collections export`` and ``import`` by a server elsewhere. While one on this machine runs, the commands do it
+themselves: both need only the ledger, and no file has to go through HTTP."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def export(call: Invocation, client: Client, *, name: str, file: Path) -> int:
         return export_here(call, name, file)
     path = client.collections.export(name, file.expanduser())
     told = {"collection": name, "file": str(path), "bytes": path.stat().st_size, **_contents(path)}
-    call.output.give(told, lambda console: show_transfer(console, told, f"{name} is in {file}."))
+    call.output.give(told, lambda console: show_transfer(console, told, f"Exported {name!r} to {file}"))
     return 0
 
 
@@ -55,5 +55,5 @@ def import_(call: Invocation, client: Client, *, file: Path, name: str | None) -
     ended = followed(call, client, told["operation"])
     told.pop("id")
     answer = {**told, "outcome": ended["outcome"]}
-    call.output.give(answer, lambda console: show_transfer(console, answer, f"{answer['collection']} is there."))
+    call.output.give(answer, lambda console: show_transfer(console, answer, f"Imported {answer['collection']!r}"))
     return EXIT[ended["outcome"]]

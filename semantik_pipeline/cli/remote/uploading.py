@@ -186,8 +186,8 @@ def _delete(client: Client, collection: str, gone: list[str], kept: int, guard: 
     """Begin to delete what vanished. Raises UsageError where that is more than the guard allows (None: all is)."""
     if guard and len(gone) > guard.deletion_guard_count and len(gone) > guard.deletion_guard_share * (kept + len(gone)):
         raise UsageError(
-            f"{len(gone):,} documents, most of what was uploaded from there, have vanished; nothing was deleted.",
-            "If that is right: --allow-deletions.",
+            f"{len(gone):,} documents, most of what was uploaded from there, have disappeared. Nothing was deleted.",
+            "If that is right, add --allow-deletions.",
         )
     parts = [gone[at : at + 1000] for at in range(0, len(gone), 1000)]
     return [client.documents.delete_many(part, collection=collection)["operation"] for part in parts]

@@ -47,7 +47,7 @@ def test_what_was_deleted_is_listed_and_comes_back(cli: CommandLine, papers: Pat
     (row,) = cli("trash", "--json").json()["sources"]
     assert (row["documents"], row["purge_at"] - row["trashed_at"]) == (3, 7 * 86400)
     back = cli("sources", "restore", papers)
-    assert (back.code, "3 documents back" in back.out) == (0, True)
+    assert (back.code, "with 3 documents" in back.out) == (0, True)
     assert found(cli, "notes") == whole
     assert "7 days" in cli("collections", "delete", "notes").out
     assert "restore" in cli("search", "lease", "--collection", "notes").err

@@ -141,7 +141,7 @@ def test_an_empty_query(indexed, query):
 
 
 def test_a_filter_that_is_no_json(indexed):
-    refused(indexed("search", "x", "--filter", '{"must": }'), 2, "no JSON", "column 10")
+    refused(indexed("search", "x", "--filter", '{"must": }'), 2, "not valid JSON", "column 10")
     refused(indexed("search", "x", "--filter", "[1]"), 2, "filter")
     refused(indexed("search", "x", "--filter", '{"nope": 1}'), 2, "nope")
 

@@ -121,14 +121,14 @@ def test_one_way_of_searching_is_measured(cli: CommandLine, dataset: Path) -> No
 
 
 WRONG = [
-    ([], "Neither a dataset"),
-    (["DATASET", "--known-items", "default"], "Both a dataset"),
+    ([], "Neither DATASET_DIR"),
+    (["DATASET", "--known-items", "default"], "Both DATASET_DIR"),
     (["DATASET", "--compare", "--mode", "dense"], "--ways"),
     (["DATASET", "--compare", "--fusion", "rrf"], "--ways"),
     (["--known-items", "default", "--dense-weight", "0.5"], "--ways"),
-    (["--known-items", "default", "--interpret"], "words that stand there"),
+    (["--known-items", "default", "--interpret"], "takes its queries from the documents"),
     (["DATASET", "--plot", "x.png", "--rerank-weight", "0"], "--ways"),
-    (["DATASET", "--rerank-weight", "2"], "share between 0 and 1"),
+    (["DATASET", "--rerank-weight", "2"], "--rerank-weight 2 is out of range"),
     (["DATASET", "--ways", "splade"], "no way 'splade'"),
     (["--known-items", "nowhere"], "no collection 'nowhere'"),
     (["DATASET", "--try", "chunking"], "no KEY=VALUE"),
@@ -149,4 +149,4 @@ def test_a_collection_without_prose_has_nothing_to_be_asked_for(cli: CommandLine
     (folder / "a.csv").write_text("1,2,3\n4,5,6\n")
     assert cli("index", folder).code in (0, 3)
     refused = cli("eval", "--known-items", "default")
-    assert (refused.code, "no title and no sentence" in refused.err) == (2, True), refused.err
+    assert (refused.code, "no titles or sentences" in refused.err) == (2, True), refused.err

@@ -105,7 +105,7 @@ def test_most_of_a_source_vanishing_pauses_it_until_it_is_allowed(cli, tmp_path)
     paused = cli("index", folder, "--json", **small)
     assert paused.code == 1
     assert "--allow-deletions" in paused.json()["errors"][0]
-    assert "paused: ~/many: 6 of 8" in cli("status").out
+    assert "/many: 6 of 8" in cli("status").out
     allowed = cli("index", folder, "--allow-deletions", "--json", **small)
     assert (allowed.code, allowed.json()["documents"]["deleted"]) == (0, 6)
 
@@ -151,7 +151,7 @@ def test_interrupting_loses_nothing(cli, tmp_path):
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert out == b""
-    assert b"goes on" in err
+    assert b"Run the same command again to continue" in err
     assert b"Traceback" not in err
     state.unlink()
     answer = cli("index", folder, "--json").json()
@@ -169,10 +169,12 @@ def test_documents_can_be_listed_shown_retried_and_dropped(cli, papers):
     people = cli("documents", "show", papers / "broken.pdf")
     assert people.code == 0
     assert "chunk failed" in people.out
-    assert "Traceback" in people.out
+    assert "Traceback" not in people.out and "--verbose shows it" in people.out
     again = cli("documents", "retry", "--json")
     assert (again.code, again.json()["retried"], again.json()["outcome"]) == (3, 1, "degraded")
-    assert cli("audit", "--json").json()["entries"][0]["event"] == "collection.rerun", "in slices, however many they are"
+    assert cli("audit", "--json").json()["entries"][0]["event"] == "collection.rerun", (
+        "in slices, however many they are"
+    )
     dropped = cli("documents", "drop", "leases.md", "--json")
     assert (dropped.code, dropped.json()["documents"][0]["status"]) == (0, "deleted")
     assert all("leases.md" not in hit["document"] for hit in cli("search", "lease", "--json").json()["hits"])

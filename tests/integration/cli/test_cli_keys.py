@@ -13,7 +13,7 @@ def test_the_life_of_a_key(cli: CommandLine) -> None:
     assert (made["role"], made["collections"], made["principals"], made["state"]) == ("writer", ["a"], None, "valid")
     assert 89 * 86400 < made["expires_at"] - made["created_at"] <= 90 * 86400
     shown = cli("keys", "create", "anna", "--principal", "anna", "--principal", "sales").out
-    assert shown.startswith("sk_") and "anna, sales" in shown and "shown this once" in shown
+    assert shown.startswith("sk_") and "anna, sales" in shown and "not shown again" in shown
     again = cli("keys", "create", "ci")
     assert (again.code, again.err.splitlines()[0]) == (2, "error: There is, or was, an API key 'ci'.")
     assert cli("keys", "revoke", "ci").out.strip() == "Revoked ci."
@@ -26,7 +26,7 @@ def test_a_source_is_opened_and_closed(cli: CommandLine, papers: Path) -> None:
     added = cli("sources", "add", "directory", papers, "--principal", "sales", "--json").json()
     assert added["principals"] == ["sales"]
     lines = [line.split() for line in cli("sources", "show", "1").out.splitlines()]
-    assert ["open", "to", "sales"] in lines
+    assert ["visible", "to", "sales"] in lines
     assert cli("sources", "set", "1", "--principal", "b", "--principal", "a", "--json").json()["principals"] == [
         "a",
         "b",

@@ -51,7 +51,7 @@ def test_a_search_counts_explains_and_says_why_not(indexed):
         assert sum(part["value"] for part in hit["explanation"]["contributions"]) == pytest.approx(hit["score"])
     people = indexed(*asked).out
     assert "media_type\n  1  text/markdown\n  1  text/plain\n" in people
-    assert "no document has one" in people
+    assert "no matching document has this field" in people
     assert "nowhere.md: There is no document 'nowhere.md'" in people
     assert " dense + " in people and "fake-reranker   rank 1" in people
     why = indexed("search", "lease", "--limit", "1", "--why", "queues.txt", "--filter", '{"must": []}').out
@@ -84,10 +84,10 @@ def test_people_see_ranked_passages(indexed):
 
 def test_nothing_found_says_why(indexed, cli, tmp_path):
     none = '{"must": [{"key": "media_type", "match": {"value": "no/such"}}]}'
-    assert "passes the filter" in indexed("search", "lease", "--filter", none).out
+    assert "matches both the query and the filter" in indexed("search", "lease", "--filter", none).out
     (tmp_path / "void").mkdir()
     cli("index", tmp_path / "void")
-    assert "no indexed document yet" in cli("search", "lease").out
+    assert "no indexed documents yet" in cli("search", "lease").out
 
 
 def test_global_options_stand_anywhere(indexed):

@@ -72,7 +72,7 @@ def test_names_and_reasons_read_well(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert place(f"file://{tmp_path}/a%20b/%FF.txt") == "a b/\\xff.txt"
     assert place("mail:<1@host>") == "mail:<1@host>"
-    assert reason_of("file:///x/a.pdf", "chunk: /x/a.pdf needs a password.") == "chunk: needs a password."
+    assert reason_of("file:///x/a.pdf", "chunk: /x/a.pdf needs a password.") == "needs a password"
     assert (counted(1, "query"), counted(1204, "query"), counted(2, "document")) == (
         "1 query",
         "1,204 queries",
@@ -142,7 +142,7 @@ def test_people_see_marks_in_bold_and_all_that_is_beside_a_hit():
         "And what is after.",
         "+ page 4  0.333",
         "another lease",
-        "the same in /notes/b.md, c, d and 1 more",
+        "same text in /notes/b.md, c, d and 1 more",
     ]
 
 
