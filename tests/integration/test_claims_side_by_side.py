@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from sqlalchemy import select
+import pytest
+from sqlalchemy import select, update
 
+from semantik_pipeline.ledger.queue import picking
 from semantik_pipeline.ledger.tables import work
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on
@@ -60,3 +62,29 @@ def test_a_loop_that_finds_nothing_is_dry(make_pipeline):
     with mine.take():
         assert mine.take() is None
         assert mine.dry
+
+
+def test_a_claim_of_few_chunks_locks_few_units(make_pipeline):
+    """What it locked and did not take others would pass by, and claim units that are behind it."""
+    pipeline = waiting(make_pipeline, 100)
+    with pipeline.runtime.ledger.write() as tx:
+        tx.execute(update(work).values(chunks=10))
+    if pipeline.runtime.ledger.engine.dialect.name == "sqlite":
+        pytest.skip("On SQLite one transaction at a time writes.")
+    with pipeline.runtime.ledger.write() as tx, pipeline.runtime.ledger.write() as other:
+        mine, more = picking.pick(tx, "chunk", False, 100, 55, picking.ALL)
+        theirs, _ = picking.pick(other, "chunk", False, 100, 10_000, picking.ALL)
+        assert (len(mine), more) == (5, True)
+        assert len(theirs) >= 100 - picking.FIRST
+
+
+@pytest.mark.parametrize("chunks", [0, 1, 3, 10, 1000])
+@pytest.mark.parametrize("most", [1, 90, 256])
+def test_a_claim_takes_as_many_units_as_its_chunks_allow(make_pipeline, chunks: int, most: int):
+    pipeline = waiting(make_pipeline, 100)
+    with pipeline.runtime.ledger.write() as tx:
+        tx.execute(update(work).values(chunks=chunks))
+        keys, more = picking.pick(tx, "chunk", False, most, 256, picking.ALL)
+        room = 100 if chunks == 0 else max(256 // chunks, 1)
+        assert (len(keys), more) == (min(most, room, 100), min(most, room) <= 99)
+        assert keys == sorted(keys)

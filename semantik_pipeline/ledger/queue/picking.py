@@ -6,10 +6,10 @@ Statements are put together once for each stage and set of exceptions, and kept:
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, func, or_, select
 
 from semantik_pipeline.ledger.database.connection import Transaction, hurry, now
 from semantik_pipeline.ledger.queue import pending_holds
@@ -19,6 +19,9 @@ from semantik_pipeline.ledger.tables import work
 #: Suspects go in no order, those that were charged last: so a run of kills from outside hits other documents each time,
 #: while the one that kills its worker meets every one of them alone.
 _SUSPECTS = (work.c.attempts, func.random())
+
+#: Units that a claim looks at first where their chunks bound it: it locks what it looks at, and others pass that by.
+FIRST = 32
 
 #: Statements that are kept: four stages, good units and suspects, with what a fleet's generations are in its time.
 KEPT = 256
@@ -53,18 +56,34 @@ def pick(
 ) -> tuple[list[Key], bool]:
     """Keys of units that are claimable, in order of the keys and locked, and whether there may be more: ``limit`` at most,
     of ``max_chunks`` together, but one whatever its size."""
-    rows = tx.execute(_query(stage, suspect, without, ()), {"most": limit}).all()
-    if rows and rows[0].stopped:  # what it saw at once with the units, so none of them is to wait since
-        stopped = tuple(pending_holds.stopped(tx))
-        rows = tx.execute(_query(stage, suspect, without, stopped), {"most": limit}).all()
+    most = limit if max_chunks is None else min(limit, FIRST)
+    while True:
+        rows = _first(tx, stage, suspect, without, most)
+        picked = _within(rows, max_chunks)
+        if len(picked) < len(rows) or len(rows) < most or most == limit:
+            return sorted(picked), len(picked) < len(rows) or len(picked) == limit
+        seem_needed = 1 + most * (max_chunks or 0) // max(sum(row.chunks for row in rows), 1)
+        most = min(limit, max(2 * most, seem_needed))
+
+
+def _first(tx: Transaction, stage: str, suspect: bool, without: Without, most: int) -> Sequence[Row]:
+    rows = tx.execute(_query(stage, suspect, without, ()), {"most": most}).all()
+    if not (rows and rows[0].stopped):  # what it saw at once with the units, so none of them is to wait since
+        return rows
+    stopped = tuple(pending_holds.stopped(tx))
+    return tx.execute(_query(stage, suspect, without, stopped), {"most": most}).all()
+
+
+def _within(rows: Sequence[Row], max_chunks: int | None) -> list[Key]:
+    """Keys of the first of these units that have so many chunks together, or of one, whatever its size."""
     picked: list[Key] = []
     total = 0
     for document, generation, chunks, *_ in rows:
-        if picked and max_chunks is not None and total + chunks > max_chunks:
-            return sorted(picked), True
-        picked.append(Key(document, generation))
         total += chunks
-    return sorted(picked), len(picked) == limit
+        if picked and max_chunks is not None and total > max_chunks:
+            break
+        picked.append(Key(document, generation))
+    return picked
 
 
 @functools.lru_cache(KEPT)
