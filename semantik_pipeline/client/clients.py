@@ -1,4 +1,4 @@
-"""The two clients: the same requests, sent at once or awaited."""
+"""The two clients: they have the same requests, sent synchronously or awaited."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ from semantik_pipeline.errors import UsageError
 
 T = TypeVar("T")
 
-#: Below this are all paths.
+#: The prefix of all paths.
 PREFIX = "/api/v2"
 
-#: Seconds for a connection, and for an answer: an upload that is stored, a plugin that is asked for its health.
+#: Seconds to connect, and to wait for a response (which may include storing an upload or checking a plugin's health).
 CONNECT, ANSWER = 5.0, 60.0
 
 
 class Client(Api["Client"]):
-    """Semantik's API, each request sent at once. ``key`` is an API key; close it, or use it in a ``with`` block.
+    """A synchronous client for Semantik's API. ``key`` is an API key. Close the client, or use it in a ``with`` block.
 
-    Raises what the server met, as the errors of ``semantik_pipeline.errors``; ServiceUnavailable where none answers.
+    Raises the errors of ``semantik_pipeline.errors`` that occurred on the server, and ServiceUnavailable if no server
+    responds.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Client(Api["Client"]):
         self._http.close()
 
     def send(self, call: Call[T]) -> T:
-        """Send a request, again where that is safe, and read the answer."""
+        """Send a request, retry it if that is safe, and return the parsed response."""
         attempt = 0
         while True:
             attempt += 1
@@ -96,7 +97,7 @@ class Client(Api["Client"]):
             asked = following(asked, page)
 
     def events(self, call: Call[Any]) -> Iterator[dict[str, Any]]:
-        """The data of each event, to the last one; a connection that is lost is made again."""
+        """Yield the data of each event until the last one. A lost connection is reopened."""
         stream = Stream(call=call, retries=self.retries, url=self.url)
         while not stream.over:
             try:
@@ -114,7 +115,7 @@ class Client(Api["Client"]):
 
 
 class AsyncClient(Api["AsyncClient"]):
-    """As :class:`Client`; requests are awaited, lists and streams are read by ``async for``."""
+    """Like :class:`Client`, but requests are awaited, and lists and streams are read with ``async for``."""
 
     def __init__(
         self,
@@ -141,7 +142,7 @@ class AsyncClient(Api["AsyncClient"]):
         await self._http.aclose()
 
     async def send(self, call: Call[T]) -> T:
-        """As :meth:`Client.send`."""
+        """Like :meth:`Client.send`."""
         from anyio import sleep
 
         attempt = 0
@@ -171,7 +172,7 @@ class AsyncClient(Api["AsyncClient"]):
             return error
 
     async def pages(self, call: Call[Any], key: str) -> AsyncIterator[Any]:
-        """As :meth:`Client.pages`."""
+        """Like :meth:`Client.pages`."""
         asked: Call[Any] | None = call
         while asked is not None:
             page = await self.send(asked)
@@ -180,7 +181,7 @@ class AsyncClient(Api["AsyncClient"]):
             asked = following(asked, page)
 
     async def events(self, call: Call[Any]) -> AsyncIterator[dict[str, Any]]:
-        """As :meth:`Client.events`."""
+        """Like :meth:`Client.events`."""
         from anyio import sleep
 
         stream = Stream(call=call, retries=self.retries, url=self.url)
@@ -201,15 +202,16 @@ class AsyncClient(Api["AsyncClient"]):
                 await sleep(stream.pause)
 
 
-#: Of requests for streams.
+#: Options of requests for streams.
 _QUIET: dict[str, Any] = {"timeout": httpx.Timeout(SILENCE, connect=CONNECT)}
 
 
 def _options(url: str, key: str | None, timeout: float) -> dict[str, Any]:
-    """What both of httpx's clients are given. Raises UsageError for what is not a URL.
+    """The arguments for both of httpx's clients. Raises UsageError if ``url`` is not a URL.
 
-    A server on this machine is not asked through a proxy, and where there is no
-    TLS no certificates are read, which would take longer than a search."""
+    A server on this machine is not contacted through a proxy. Without TLS, no certificates are read, because that would
+    take longer than a search.
+    """
     host = _host(url)
     return {
         "base_url": f"{url}{PREFIX}",
@@ -231,7 +233,7 @@ def _host(url: str) -> str:
 
 
 def _request(call: Call[Any], files: ExitStack) -> dict[str, Any]:
-    """The arguments of httpx for a call; the files that it names are open until ``files`` closes."""
+    """The arguments of httpx for a call. The files that it uploads stay open until ``files`` is closed."""
     asked: dict[str, Any] = {
         "method": call.method,
         "url": call.url,
@@ -268,7 +270,7 @@ def _query(value: Any) -> Any:
 
 
 def _read(call: Call[Any], came: Response | TransportError, url: str) -> Any:
-    """What the answer says. Raises what it is the error of."""
+    """The parsed body of the response. Raises the error that an unsuccessful response stands for."""
     if isinstance(came, TransportError):
         raise unreachable(url, came) from came
     if not came.is_success and came.status_code not in call.good:

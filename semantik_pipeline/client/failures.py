@@ -1,4 +1,4 @@
-"""What an answer that is not a success becomes: the error that the server met, of the same class, with its hint."""
+"""Converts error responses into the errors that occurred on the server, with the same class and hint."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from semantik_pipeline.errors import ApiError, PipelineError, ServiceUnavailable
 
 _URN = "urn:semantik:problem:"
 
-#: Of the system's errors, whose words say enough.
+#: The prefix of the operating system's error messages, which is left out.
 _ERRNO = re.compile(r"\[Errno -?\d+\] ?")
 
-#: Problems that the API's framework finds, which have no class here.
+#: Problems detected by the API's framework, which have no class of the same name here.
 _NAMES: dict[str, type[PipelineError]] = {
     "InvalidRequest": UsageError,
     "ContentTooLarge": UsageError,
@@ -26,7 +26,7 @@ _NAMES: dict[str, type[PipelineError]] = {
 
 
 def failure_of(response: Response) -> PipelineError:
-    """The error of an answer. Its body has been read."""
+    """The error that a response stands for. Its body must have been read."""
     problem = _problem(response)
     kind = str(problem.get("type", "")).removeprefix(_URN)
     told = str(problem.get("detail") or f"The server answered {response.status_code} {response.reason_phrase}.")
@@ -42,7 +42,7 @@ def failure_of(response: Response) -> PipelineError:
 
 
 def unreachable(url: str, error: TransportError) -> ServiceUnavailable:
-    """The error of a request that got no answer."""
+    """The error for a request that got no response."""
     why = _ERRNO.sub("", str(error)).strip().rstrip(".") or type(error).__name__
     unmet = isinstance(error, ConnectError | ConnectTimeout)
     hint = (
@@ -59,7 +59,7 @@ def _class_of(kind: str) -> type[PipelineError] | None:
 
 
 def _problem(response: Response) -> dict[str, Any]:
-    """The problem document; empty where something between us and the server answered."""
+    """The problem document; empty if the response came from something between client and server."""
     if not response.headers.get("content-type", "").startswith("application/problem+json"):
         return {}
     try:

@@ -1,4 +1,4 @@
-"""An answer that is written into a file as it comes."""
+"""Streams a response into a file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from semantik_pipeline.errors import UsageError
 
 @contextmanager
 def saving(path: Path) -> Iterator[BinaryIO]:
-    """A file that is there whole or not at all, for its owner's eyes. Raises UsageError if there is one already."""
+    """A file that appears only when complete and is readable only by its owner. Raises UsageError if it exists."""
     if path.exists():
         raise UsageError(f"The file {path} already exists.", "Give another name, or remove it.")
     half = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")

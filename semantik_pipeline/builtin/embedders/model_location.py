@@ -1,5 +1,5 @@
-"""Where a model's files are: a path, the models folder, the installed package or the local Hugging Face cache. Nothing is
-fetched here: that is for `semantik models pull`, which holds each file against the hub's hash."""
+"""Finds a model's files: at a path, in the models folder, in the installed package or in the local Hugging Face cache.
+Nothing is downloaded here; `semantik models pull` does that, and checks each file against the hub's hash."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def locate_model(
 ) -> ModelFiles:
     """Find the model's files.
 
-    A ``revision`` (branch, tag or commit) is asked of the models folder ``models_dir`` and the cache only. Raises
-    PluginLoadError that says where it looked and the ways out.
+    A ``revision`` (branch, tag or commit) applies only to the models folder ``models_dir`` and the cache. Raises
+    PluginLoadError, which says where it looked and what to do.
     """
     folder = Path(name).expanduser()
     if any((folder / mark).is_file() for mark in MARKS):
@@ -39,13 +39,13 @@ def locate_model(
     for repository in hub_names(name):
         cached = cached_folder(repository, revision)
         if cached is not None and has_weights(cached):
-            origin = "the local Hugging Face cache"  # which names a snapshot by its commit
+            origin = "the local Hugging Face cache"  # its snapshots are named by commit
             return ModelFiles(name=name, path=cached, origin=origin, revision=cached.name)
     raise _missing(name, revision, models_dir, kind)
 
 
 def in_models_folder(name: str, models_dir: str | None, revision: str | None = None) -> ModelFiles | None:
-    """The model in the models folder, under its own name or the hub's."""
+    """The model in the models folder, under its own name or its name on the hub."""
     if not models_dir:
         return None
     found = (find_model(models_dir, known, revision) for known in dict.fromkeys([name, *hub_names(name)]))
@@ -53,19 +53,19 @@ def in_models_folder(name: str, models_dir: str | None, revision: str | None = N
 
 
 def has_weights(folder: Path) -> bool:
-    """A cache may hold a model's configuration alone."""
+    """Whether the folder contains weights; a cache may hold only a model's configuration."""
     return any(next(folder.glob(where + pattern), None) for pattern in WEIGHTS for where in ("", "*/"))
 
 
 def hub_names(name: str) -> list[str]:
-    """The hub repositories that a name can mean; none if it is a path."""
+    """The hub repositories that a name can refer to; empty if it is a path."""
     if not name or name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name:
         return []
     return [name] if "/" in name else [f"sentence-transformers/{name}"]
 
 
 def cached_folder(repository: str, revision: str | None = None) -> Path | None:
-    """The snapshot of a repository in the local Hugging Face cache, without asking the network."""
+    """The snapshot of a repository in the local Hugging Face cache; the network is not used."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
