@@ -116,7 +116,8 @@ def _see_that_the_index_is_the_only_one(runtime: Runtime) -> None:
     fleet.own_index(runtime, make=True)
     for row in before:
         log.warning(
-            "The %s: what it indexed is not found here before `semantik verify --repair`. Set one qdrant.url for both.",
+            "The %s. Searches here do not find what it indexed until you run `semantik verify --repair`. Set the same"
+            " qdrant.url for both.",
             fleet.other_index_words(row),
         )
 
@@ -146,7 +147,7 @@ def _reconcile(runtime: Runtime) -> None:
             runtime.ring("upsert")
             time.sleep(LOOK)
     except PipelineError as error:
-        log.warning("What a run before may have written could not be looked at again: %s", error)
+        log.warning("Points that an earlier run may have written could not be checked: %s", error)
 
 
 def _learn(runtime: Runtime) -> None:
@@ -154,7 +155,7 @@ def _learn(runtime: Runtime) -> None:
     try:
         vocabulary.advance(runtime, seconds=LEARN, last=True)
     except PipelineError as error:
-        log.warning("Words could not be learned: %s", error)
+        log.warning("The vocabulary could not be updated: %s", error)
 
 
 def _worker(app: Celery, runtime: Runtime) -> Worker:

@@ -26,7 +26,7 @@ def illness(port: int, *, seconds: float = SECONDS) -> str | None:
             if answer.status != 200:
                 return f"the process at port {at}: {answer.read(1000).decode('utf-8', 'replace').strip()}"
         except ConnectionRefusedError:
-            return None if at > port else f"nobody has port {at}"
+            return None if at > port else f"nothing listens on port {at}"
         except (OSError, HTTPException) as error:
             return f"the process at port {at} does not answer: {str(error) or type(error).__name__}"
         finally:

@@ -135,7 +135,7 @@ class Presence:
                 with self._runtime.ledger.write() as tx:
                     ledger_workers.keep_turn(tx, host=socket.gethostname(), pid=os.getpid())
             except Exception as error:  # the next worker may restart too early
-                log.warning("The turn at restarting can't be kept: %s", error)
+                log.warning("The turn to restart can't be kept: %s", error)
             self._stop.wait(self._runtime.settings.worker.heartbeat)
 
     def announce(self) -> None:
@@ -180,7 +180,7 @@ class Presence:
                 else:
                     ledger_workers.end(tx, self._runtime.worker_id)
         except PipelineError as error:  # the ledger is unavailable; the row goes stale by itself
-            log.warning("The end of this worker can't be reported: %s", error)
+            log.warning("The ledger could not record that this worker has stopped: %s", error)
 
     def live(self) -> str | None:
         """Return why this process should be killed and restarted, or None if it is alive. An unavailable ledger is not
@@ -189,9 +189,9 @@ class Presence:
             return None
         silent = time.monotonic() - self._looked
         if silent >= DEAD:
-            return f"the heartbeat has stood still for {silent:.0f} s"
+            return f"there was no heartbeat for {silent:.0f} s"
         if self._deaf >= DEAD and not self._runtime.stopping.is_set():
-            return f"the consumer of bells has stood still for {self._deaf:.0f} s"
+            return f"the message consumer has not responded for {self._deaf:.0f} s"
         return None
 
     def ready(self) -> str | None:
@@ -199,7 +199,7 @@ class Presence:
         if self.beaten is None and self.state != "ready":
             return self.state  # not registered in the ledger yet
         if self.beaten is None or time.monotonic() - self.beaten > STALLED:
-            return "the ledger has not answered of late"
+            return "the ledger has not answered recently"
         return None if self.state == "ready" else self.state
 
     def report(self) -> dict[str, Any]:
@@ -292,4 +292,4 @@ class Presence:
             if self._runtime.fatal is not None:
                 self._ended(told(self._runtime.fatal))
             if self._runtime.keeper.hung(HUNG):
-                self._ended("a unit hangs; others have taken it up long since")
+                self._ended("a unit hangs, and its lease has expired")

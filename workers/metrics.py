@@ -139,7 +139,7 @@ class FleetCollector:
                 try:
                     self._found = list(fleet_metrics(fleet.view(self._runtime)))
                 except PipelineError as error:
-                    log.warning("The ledger can't be asked for metrics: %s", error)
+                    log.warning("The ledger can't be queried for metrics: %s", error)
                     self._found = []
                 self._asked = time.monotonic()
             return self._found
@@ -255,7 +255,7 @@ class Endpoint:
             self._server = ThreadingHTTPServer((host, port), Handler)
         except OSError as error:
             raise SettingsError(
-                f"{host}:{port} can't be had for metrics and probes: {error.strerror}.",
+                f"{host}:{port} can't be used for metrics and probes: {error.strerror}.",
                 "Set another metrics.port, or metrics.host.",
             ) from None
         self.port = self._server.server_address[1]

@@ -48,7 +48,7 @@ PROFILES: dict[str, Profile] = {
 def profile(name: str) -> Profile:
     """The profile with this name. Raises SettingsError, which lists the profiles, for an unknown name."""
     if name not in PROFILES:
-        raise SettingsError(f"There is no worker profile {name!r}.", f"There are {', '.join(PROFILES)}.")
+        raise SettingsError(f"There is no worker profile {name!r}.", f"The profiles are {', '.join(PROFILES)}.")
     return PROFILES[name]
 
 

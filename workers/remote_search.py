@@ -99,7 +99,7 @@ class Searching:
         until = time.monotonic() + settings.search.worker_timeout
         if not settings.fleet:
             raise SettingsError(
-                "search.execution is 'workers', but there is no broker.",
+                "search.execution is 'workers', but no broker is configured.",
                 "Set broker.url, or search.execution to 'local'.",
             )
         with self._lock:
@@ -171,7 +171,7 @@ def _reply(app: Celery, settings: Settings, asked: dict[str, Any], patience: flo
     except NoAnswer:
         raise _unanswered(settings) from None
     except Exception as error:  # the broker's clients raise errors of kombu, redis and amqp, and RuntimeError
-        raise ServiceUnavailable(f"The broker can't be asked: {error.__cause__ or error}") from error
+        raise ServiceUnavailable(f"The broker could not be used for this search: {error.__cause__ or error}") from error
     return sent.get(disable_sync_subtasks=False)  # raises what the task raised on the worker
 
 

@@ -114,13 +114,13 @@ class WorkerProcess:
 
         if get_implementation(worker.pool_cls) is not get_implementation(POOL):
             raise SettingsError(
-                f"This worker can't work in the pool {worker.pool_cls.__module__.rpartition('.')[2]!r}.",
-                f"Leave out -P (--pool): its pool is {POOL!r}; more processes are more workers.",
+                f"Workers can't use the pool {worker.pool_cls.__module__.rpartition('.')[2]!r}.",
+                f"Leave out -P (--pool): workers always use {POOL!r}. To run more at once, start more processes.",
             )
         answered = {queue.name for queue in worker.app.amqp.queues.consume_from.values()}
         if answered != set(self._queues):
             raise SettingsError(
-                f"A worker answers its profile's queues ({', '.join(self.profile.queues)}), and no others.",
+                f"A worker serves only the queues of its profile ({', '.join(self.profile.queues)}).",
                 "Leave out -Q and -X, and set SEMANTIK_WORKER_PROFILE instead.",
             )
 
@@ -132,7 +132,7 @@ class WorkerProcess:
             self._warm_up()
             self.presence.begin(Pulse(self._celery.consumer))
         except Exception as error:
-            log.critical("This worker can't begin: %s", error)
+            log.critical("This worker can't start its work: %s", error)
             raise SystemExit(1) from None
         self._tell_supervisor("ready")
         log.info("Ready: %s, queues %s.", self.runtime.worker_id, ", ".join(self.profile.queues))
@@ -264,7 +264,7 @@ class WorkerProcess:
 
     def _end_by_itself(self, reason: str) -> None:
         if not self.runtime.stopping.is_set():
-            log.error("This worker ends: %s", reason)
+            log.error("This worker stops: %s", reason)
             os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -277,7 +277,7 @@ def run_anew() -> NoReturn:
     try:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     except OSError as error:
-        log.critical("This worker can't run %s anew: %s", sys.executable, error)
+        log.critical("This worker can't run %s again: %s", sys.executable, error)
         os._exit(1)
 
 
@@ -288,18 +288,18 @@ def give_back(runtime: Runtime) -> None:
     is rejected.
     """
     tokens = runtime.keeper.tokens()
-    log.warning("%d claims are not finished in time; they are given back.", len(tokens))
+    log.warning("%d claims were not finished in time and are released.", len(tokens))
     for token in tokens:
         try:  # one transaction per claim: units are locked in the order of their keys, not of their claims
             with runtime.ledger.write() as tx:
                 sync.give_back_source(tx, token)
                 work.give_back(tx, token)
         except Exception:  # its lease expires by itself
-            log.exception("A claim could not be given back.")
+            log.exception("A claim could not be released.")
     try:
         maintenance.ring_due(runtime)
     except Exception:  # the next maintenance tick wakes the workers
-        log.exception("Nobody was called for what is given back.")
+        log.exception("Other workers could not be notified of the released claims.")
 
 
 def connect(process: WorkerProcess) -> None:

@@ -160,7 +160,7 @@ class Supervisor:
         wait = wait_before(self._failures[member.place])
         self._start_at[member.place] = time.monotonic() + wait
         how = f"signal {-code}" if code < 0 else f"code {code}"
-        then = "it never worked, so no other is started" if last else f"another one starts in {wait:.0f} s"
+        then = "no process was ever ready, so it is not replaced" if last else f"another one starts in {wait:.0f} s"
         log.warning("Process %d ended with %s; %s.", member.process.pid, how, then)
 
 
