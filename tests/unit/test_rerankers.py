@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -179,6 +180,31 @@ def test_reranking_on_a_cpu_takes_small_turns(tiny, monkeypatch):
     scores(plugin, "leases", ["a lease expires in the queue"] * 300)
     in_turn = max(LEAST_TOKENS, CPU_RERANK_TOKENS // plugin.loaded().model.streams)
     assert in_turn / 2 < max(padded) <= in_turn
+
+
+def test_first_searches_at_once_load_a_model_once(tiny, monkeypatch):
+    plugin, loads, load = LateInteractionReranker({"model": str(tiny)}), [], LateInteractionReranker.load
+
+    def slow(self, located):
+        loads.append(located)
+        time.sleep(0.2)
+        return load(self, located)
+
+    monkeypatch.setattr(LateInteractionReranker, "load", slow)
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: plugin.loaded(), range(4)))
+    assert len(loads) == 1 and all(one is found[0] for one in found)
+
+
+def test_of_plugins_that_share_a_model_the_smallest_budget_counts(tiny):
+    budgets = []
+    first = DenseLocalEmbedder({"model": str(tiny), "max_batch_tokens": 512})
+    model = first._loaded()
+    budgets.append(model.batch_tokens)
+    for wanted in (128, 4096):
+        assert DenseLocalEmbedder({"model": str(tiny), "max_batch_tokens": wanted})._loaded() is model
+        budgets.append(model.batch_tokens)
+    assert budgets == [512, 128, 128]
 
 
 def test_a_cancelled_reranking_leaves_the_device(tiny, monkeypatch):

@@ -107,7 +107,10 @@ _loading = threading.Lock()
 
 
 def load_model(located: ModelFiles, options: ModelOptions) -> LoadedModel:
-    """Return the model that this process already holds in memory, or load it. It is freed when nothing refers to it."""
+    """Return the model that this process already holds in memory, or load it. It is freed when nothing refers to it.
+
+    Of plugins that share it, the smallest ``max_batch_tokens`` counts; a budget that was halved because memory ran out stays.
+    """
     device = choose_device(options.device)
     precision = choose_precision(options.precision, device)
     key = (located.path, device, precision, options.trust_remote_code)
@@ -115,8 +118,9 @@ def load_model(located: ModelFiles, options: ModelOptions) -> LoadedModel:
         model = _loaded.get(key)
         if model is None:
             model = _loaded[key] = _load(located, device, precision, options.trust_remote_code)
-    if options.max_batch_tokens:
-        model.batch_tokens = options.max_batch_tokens
+            model.batch_tokens = options.max_batch_tokens or model.batch_tokens
+        elif options.max_batch_tokens:
+            model.batch_tokens = min(model.batch_tokens, options.max_batch_tokens)
     return model
 
 

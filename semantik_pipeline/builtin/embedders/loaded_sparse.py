@@ -24,9 +24,11 @@ class LoadedSparse(MicroBatches):
 
     def __init__(self, located: ModelFiles, options: ModelOptions, max_terms: int | None) -> None:
         device = choose_device(options.device)
-        super().__init__(device=device, key=f"{located.path} {device}", batch_tokens=options.max_batch_tokens)
+        precision = choose_precision(options.precision, device)
+        key = f"{located.path} {device} {precision}"
+        super().__init__(device=device, key=key, batch_tokens=options.max_batch_tokens)
         card = read_model_card(located.path)
-        self._precision = choose_precision(options.precision, device)
+        self._precision = precision
         self._max_terms = max_terms
         self._tokenizer = ModelTokenizer(located.path)
         self._model = _load(card, device, options.trust_remote_code)

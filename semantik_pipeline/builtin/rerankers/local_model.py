@@ -29,6 +29,7 @@ class LocalModelReranker(RerankerPlugin):
     def __init__(self, config: dict[str, Any] | None = None) -> None:
         super().__init__(config)
         self._loaded: Any = None
+        self._loading = threading.Lock()
         # The event loop's own threads are for short work: calls that wait for the device would occupy them all. These
         # threads live as long as the plugin, not its model: a model released between two calls is loaded again.
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix=self.PLUGIN_ID)
@@ -37,10 +38,14 @@ class LocalModelReranker(RerankerPlugin):
         raise NotImplementedError
 
     def loaded(self) -> Any:
-        """The result of ``load``; loads the model if necessary."""
-        if self._loaded is None:
-            self._loaded = self.load(self.locate(self.config))
-        return self._loaded
+        """The result of ``load``; loads the model if necessary, once for all threads that ask for it."""
+        loaded = self._loaded
+        if loaded is None:
+            with self._loading:
+                loaded = self._loaded
+                if loaded is None:
+                    loaded = self._loaded = self.load(self.locate(self.config))
+        return loaded
 
     async def stoppable(self, work: Callable[..., Iterable[float]], *args: Any) -> list[float]:
         """Scores computed by ``work(*args, stop)`` in one of this plugin's threads. A cancelled call sets the event

@@ -107,7 +107,7 @@ class OpenShard:
             try:
                 self._close()
                 yield
-                self._ended = for_good
+                self._ended = self._ended or for_good
             finally:
                 with self._turn:
                     self._alone = False
