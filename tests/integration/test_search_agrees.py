@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -22,10 +23,57 @@ from semantik_pipeline.testing.qdrant_double import QdrantDouble
 from tests.integration.conftest import FAKE_COLLECTION, Pipeline
 
 DOCUMENTS = 24
-COLLECTION = {**FAKE_COLLECTION, "extraction": {"enabled": True, "document": []}}
 TEAMS, NAMES = ("it", "hr", "Legal dept"), ("anna", "ben", "carla")
-FORMS = ("lease", "leases", "Leasing")
 VERSIONS, MAILS = ("1.2.3", "2.0.1"), ("x@example.org", "y@example.org")
+PEOPLE, COMPANIES = ("Ada Lovelace", "Ben Franklin"), ("Acme", "Bell Labs")
+
+#: What a paragraph goes on with, by the language of its document; the last one is no language.
+REST = {
+    "en": "people often walk along this quiet river before breakfast, because their old friends from school would wait "
+    "there with fresh bread, hot coffee and many good stories about yesterday",
+    "de": "manchmal gehen wir gemeinsam durch den dunklen Wald, weil unsere alten Freunde dort schon seit Stunden auf uns "
+    "warten und frisches Brot mit gutem Käse mitgebracht haben, wie gestern",
+    "fr": "parfois nous marchons ensemble dans cette grande forêt sombre, parce que nos vieux amis nous attendent depuis "
+    "longtemps avec du pain frais, du fromage et beaucoup de belles histoires",
+    None: "7 " * 28,
+}
+
+#: A few of the same word; and which of them are the same by the rules of a language (None: by English ones).
+FORMS = ("lease", "leases", "Leasing")
+SAME = {"en": ({"lease", "leases", "leasing"},), None: ({"lease", "leases", "leasing"},)}
+SAME |= dict.fromkeys(("de", "fr"), ({"lease", "leases"}, {"leasing"}))
+
+
+def collection(ner: str) -> dict[str, Any]:
+    """All that can be extracted without a trained model."""
+    keywords = {"plugin": "keywords", "options": {"top": 4, "max_words": 1}}
+    names = {"plugin": "spacy-ner", "options": {"model": ner}}
+    language = {"plugin": "language", "options": {"languages": ["en", "de", "fr"]}}
+    return {
+        **FAKE_COLLECTION,
+        "extraction": {
+            "enabled": True,
+            "chunk": [{"plugin": "patterns", "options": {}}, names, keywords],
+            "document": [language],
+        },
+    }
+
+
+@pytest.fixture(scope="session")
+def ner(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a spaCy pipeline that knows these people and companies, and no others."""
+    import spacy
+
+    nlp = spacy.blank("en")
+    known = [("PERSON", name) for name in PEOPLE] + [("ORG", name) for name in COMPANIES]
+    nlp.add_pipe("entity_ruler").add_patterns([{"label": label, "pattern": name} for label, name in known])
+    folder = tmp_path_factory.mktemp("ner")
+    nlp.to_disk(folder)
+    return str(folder)
+
+
+def language_of(number: int) -> str | None:
+    return tuple(REST)[number % len(REST)]
 
 
 def corpus() -> list[Given]:
@@ -35,8 +83,8 @@ def corpus() -> list[Given]:
     for number in range(DOCUMENTS):
         paragraphs = [
             f"{draw.choice(FORMS)} {draw.choice(('alpha', 'beta'))} version {draw.choice(VERSIONS)} {draw.choice(MAILS)} "
-            + "word " * 28
-            for _ in range(draw.randint(1, 3))
+            f"{draw.choice((*PEOPLE, ''))} {draw.choice((*COMPANIES, ''))} {REST[language_of(number)]}"
+            for _ in range(draw.randint(1, 3 if language_of(number) else 2))
         ]
         metadata: dict[str, Any] = {
             "team": draw.choice(TEAMS),
@@ -61,11 +109,11 @@ def corpus() -> list[Given]:
 
 
 @pytest.fixture(params=["qdrant-edge", "qdrant"])
-def searched(request: pytest.FixtureRequest, make_pipeline: Callable[..., Pipeline]) -> Iterator[Pipeline]:
+def searched(request: pytest.FixtureRequest, make_pipeline: Callable[..., Pipeline], ner: str) -> Iterator[Pipeline]:
     """A pipeline with the corpus in the embedded store, or in a server's double."""
     double = QdrantDouble().start() if request.param == "qdrant" else None
     pipeline = make_pipeline(**({"qdrant": {"url": double.url}} if double else {}))
-    pipeline.runtime.collection("default", COLLECTION)
+    pipeline.runtime.collection("default", collection(ner))
     push.push(pipeline.runtime, corpus(), collection="default")
     pipeline.run()
     yield pipeline
@@ -82,7 +130,11 @@ KEYS = {
     "document": st.sampled_from(["doc/03", "doc/11", "nope"]),
     "entities.VERSION": st.sampled_from([*VERSIONS, "9"]),
     "entities.EMAIL": st.sampled_from([*MAILS, "z@example.org"]),
-    "entity_types": st.sampled_from(["VERSION", "EMAIL", "PERSON"]),
+    "entities.PERSON": st.sampled_from([*PEOPLE, "Nobody"]),
+    "entities.ORG": st.sampled_from([*COMPANIES, "None Ltd"]),
+    "entity_types": st.sampled_from(["VERSION", "EMAIL", "PERSON", "ORG", "GPE"]),
+    "language": st.sampled_from(["en", "de", "fr", "it"]),
+    "keywords": st.sampled_from(["Lovelace", "Acme", "Leasing", "Wald", "nothing"]),
     "source_type": st.sampled_from(["push", "git"]),
     "ordinal": st.integers(0, 2),
 }
@@ -117,7 +169,7 @@ def clauses(of: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str
 filters = clauses(st.recursive(conditions(), lambda inner: clauses(inner).filter(bool), max_leaves=3))
 callers = st.one_of(st.none(), st.sets(st.sampled_from([*NAMES, "dora"]), max_size=2))
 facets = st.lists(
-    st.sampled_from([*KEYS, "language", "size", "metadata.rows[].b", "metadata.rows", "principals"]),
+    st.sampled_from([*KEYS, "size", "metadata.rows[].b", "metadata.rows", "principals"]),
     max_size=4,
     unique=True,
 )
@@ -127,12 +179,13 @@ facets = st.lists(
 texts = st.sampled_from(["lease", "leasing", "alpha", "beta leases", "ALPHA beta", "alpha zebra", "the version"])
 
 
-def places(query: str, text: str) -> list[tuple[int, int, str]]:
-    """The reference of marks: where a word of the query stands in the text in any form, and which it is."""
-    told = []
-    for place in re.finditer(r"[A-Za-z0-9]+", text):
+def places(query: str, chunk: Any) -> list[tuple[int, int, str]]:
+    """The reference of marks: where a word of the query stands in a chunk's text in any form of the document's language,
+    and which it is."""
+    told, same = [], SAME[chunk.get("language")]
+    for place in re.finditer(r"[A-Za-z0-9]+", chunk["text"]):
         for word in query.lower().split():
-            forms = [form.lower() for form in FORMS] if word.startswith("leas") else [word]
+            forms = next((some for some in same if word in some), {word})
             if word != "the" and place.group().lower() in forms:
                 told.append((place.start(), place.end(), word))
     return told
@@ -193,7 +246,7 @@ def test_hits_and_facets_are_those_of_the_chunks_that_meet_the_filter_and_are_op
 
         met = [chunk for chunk in chunks if may(chunk) and matches(wanted, chunk.id, chunk.payload)]
         if mode == "sparse":
-            met = [chunk for chunk in met if places(text, chunk.payload["text"])]
+            met = [chunk for chunk in met if places(text, chunk.payload)]
         asked = SearchQuery(
             text=text, mode=mode, limit=1000, rerank=False, filter=filter, principals=caller,
             facets=tuple(keys), facet_limit=1000, **PLAIN,
@@ -231,7 +284,7 @@ def test_groups_pages_and_marks_are_those_of_the_whole_list(searched: Pipeline) 
         assert told == [(name, ordinals) for name, _, ordinals in expected]
         assert [hit.score for hit in found] == pytest.approx([of for _, of, _ in expected])
         for one in (one for hit in found for one in (hit, *hit.grouped_hits)):
-            marks = places(text, one.text)
+            marks = places(text, {**one.metadata, "text": one.text})
             assert [(mark.start, mark.end, mark.term) for mark in one.highlights] == marks
             assert (one.passage is None) == (not marks)
 
@@ -252,3 +305,47 @@ def test_points_carry_size_and_times_as_filters_compare_them(searched: Pipeline)
         assert times["created"] <= times["indexed"]
         said = document.metadata.get("modified")
         assert times["modified"] == (datetime.fromisoformat(said) if said else times["created"])
+
+
+def test_companies_and_languages_of_what_a_query_matches_are_counted(searched: Pipeline) -> None:
+    """The example of the documentation, `facets=["entities.ORG", "language"]`, against the texts as they were given."""
+    given = {one.unique_id: (language_of(number), str(one.content)) for number, one in enumerate(corpus())}
+
+    def counts(of: Callable[[str | None, str], Collection[str | None]]) -> list[dict[str, Any]]:
+        found = Counter(value for language, text in given.values() for value in of(language, text) if value)
+        return [
+            {"value": value, "count": count}
+            for value, count in sorted(found.items(), key=lambda one: (-one[1], one[0]))
+        ]
+
+    asked = SearchQuery(text="lease", mode="hybrid", rerank=False, facets=("entities.ORG", "language"), limit=3)
+    answer = search(searched.runtime, asked)
+    assert answer.facets == {
+        "entities.ORG": counts(lambda _, text: [name for name in COMPANIES if name in text]),
+        "language": counts(lambda language, _: [language]),
+    }
+    assert [len(values) for values in answer.facets.values()] == [2, 3] and answer.warnings == []
+
+
+def test_points_carry_what_was_extracted(searched: Pipeline) -> None:
+    """So that filters and facets above have something to be compared over."""
+    languages = {one.unique_id: language_of(number) for number, one in enumerate(corpus())}
+    values: dict[str, set[str]] = {}
+    for chunk in every_chunk(searched):
+        payload = chunk.payload
+        for label, known in (("PERSON", PEOPLE), ("ORG", COMPANIES), ("VERSION", VERSIONS), ("EMAIL", MAILS)):
+            named = [name for name in known if name in payload["text"]]
+            assert payload["entities"].get(label, []) == named
+            assert (label in payload["entity_types"]) == bool(named)
+            values.setdefault(label, set()).update(named or ["nobody"])
+        assert payload.get("language") == languages[payload["document"]]
+        assert 1 <= len(payload["keywords"]) <= 4
+        assert all(word.lower() in payload["text"].lower() for word in payload["keywords"])
+        values.setdefault("keywords", set()).update(payload["keywords"])
+    assert {key: len(found) for key, found in values.items() if key != "keywords"} == {
+        "PERSON": 3,
+        "ORG": 3,
+        "VERSION": 2,
+        "EMAIL": 2,
+    }
+    assert values["keywords"] >= {"Lovelace", "Acme", "Leasing", "Wald"}
