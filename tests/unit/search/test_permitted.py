@@ -92,7 +92,7 @@ def test_without_a_limit_the_filter_stays_as_it_is():
 
 def test_a_condition_in_the_place_of_a_filter_is_refused_as_it_is_without_a_limit():
     for filter in ({"key": "language", "match": {"value": "en"}}, {"is_empty": {"key": "principals"}}):
-        with pytest.raises(UsageError, match="unknown"):
+        with pytest.raises(UsageError, match="Unknown filter key"):
             permitted(filter, ["anna"])
 
 

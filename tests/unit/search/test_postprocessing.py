@@ -356,7 +356,7 @@ def test_a_short_page_is_better_than_one_that_was_not_postprocessed(runtime):
 
 def test_a_short_page_for_which_no_time_is_left_does_not_say_that_it_is_the_last(runtime):
     fill(runtime, [1] * 300 + [2, 3, 4], lambda number: "lease expiry" if number < 300 else f"lease {number}")
-    runtime.settings.search = runtime.settings.search.model_copy(update={"postprocess_deadline": 0.2})
+    runtime.settings.search = runtime.settings.search.model_copy(update={"postprocess_deadline": 1.5})
     install(runtime, "group", GroupPostprocessor())
     install(runtime, "fake", FakePostprocessor({"mode": "slow", "seconds": 30}))
     answer = ask(runtime, "group", "fake", limit=4)
