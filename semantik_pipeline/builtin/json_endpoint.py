@@ -64,11 +64,11 @@ class JsonEndpoint:
             pause = backoff * 2**attempt if wait is None else wait
             if attempt == self.max_retries or pause > longest:
                 break
-            log.info("%s answered %s; asking again in %.1f s", self.url, said, pause)
+            log.info("%s answered %s; trying again in %.1f s", self.url, said, pause)
             await asyncio.sleep(pause)
         raise ServiceUnavailable(
             f"The {self.what} endpoint {self.url} is unavailable ({said}).",
-            "It is tried again by itself; check base_url and the server if this lasts.",
+            "It is retried automatically; check base_url and the server if this persists.",
             retry_after=wait,
         )
 

@@ -17,15 +17,21 @@ HOW = {"x-operational": True}
 #: Seconds that a health check waits, at most.
 CHECKED = 5.0
 
-_RETRIED = "Tries after 429, 5xx or a lost connection, "
+_RETRIED = "Maximum number of retries after 429, 5xx or a lost connection, "
 
 
 def remote_options(*, timeout: float, max_retries: int, within: str) -> dict[str, dict[str, Any]]:
     """The options of every such plugin, with these defaults; ``within`` says what bounds its tries."""
     return {
-        "model": {"type": "string", "description": "The model's name at the endpoint."},
-        "api_key": {"type": ["string", "null"], "secret": True, "description": "Give api_key_env: NAME.", **HOW},
-        "timeout": {"type": "number", "default": timeout, "exclusiveMinimum": 0, "description": "Seconds.", **HOW},
+        "model": {"type": "string", "description": "Name of the model at the endpoint."},
+        "api_key": {"type": ["string", "null"], "secret": True, "description": "API key, given as api_key_env.", **HOW},
+        "timeout": {
+            "type": "number",
+            "default": timeout,
+            "exclusiveMinimum": 0,
+            "description": "Timeout in seconds.",
+            **HOW,
+        },
         "max_retries": {
             "type": "integer",
             "default": max_retries,
@@ -53,7 +59,7 @@ class RemoteModel(SemanticPlugin):
         for name in self.SCHEMA["required"]:
             if not self.config.get(name):
                 raise PluginConfigError(
-                    f"{self.PLUGIN_ID} needs a {name}.", "Configure it: `semantik plugins configure`."
+                    f"{self.PLUGIN_ID} needs the option {name}.", "Configure it: `semantik plugins configure`."
                 )
         self._endpoint = self._opened(httpx.AsyncClient(timeout=self.option("timeout")))
 

@@ -57,7 +57,7 @@ class MemoryStore(VectorDBPlugin):
             if known.spec.dimension != spec.dimension:
                 raise DimensionMismatch(f"{name} has {known.spec.dimension} dimensions, not {spec.dimension}.")
             if any(getattr(known.spec, name) != getattr(spec, name) for name in ("bm25", "distance", "sparse_vectors")):
-                raise UsageError(f"{name} was made with other options.")
+                raise UsageError(f"{name} was created with other options.")
 
     def drop_index(self, name: str) -> None:
         self._indexes.pop(name, None)
@@ -74,7 +74,7 @@ class MemoryStore(VectorDBPlugin):
                         f"{name} has {index.spec.dimension} dimensions; point {point.id} has {len(point.vector)}."
                     )
                 if not np.isfinite(point.vector).all():
-                    raise PermanentError(f"The vector of point {point.id} holds NaN or infinity.")
+                    raise PermanentError(f"The vector of point {point.id} contains NaN or infinity.")
                 known = index.points.get(point.id)
                 if known is None or matches(wanted, known.id, known.payload):
                     index.points[point.id] = copy.deepcopy(point)

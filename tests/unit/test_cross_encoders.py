@@ -265,7 +265,7 @@ def test_what_a_bare_language_model_is_taken_for_is_said(folders, caplog):
     with caplog.at_level(logging.INFO):
         CrossEncoderReranker({"model": str(folders["prompted"]), "device": "cpu"}).loaded()
         CrossEncoderReranker({"model": str(folders["classifier"]), "device": "cpu"}).loaded()
-    assert caplog.text.count("is taken for a Qwen3-Reranker") == 1
+    assert caplog.text.count("is treated as a Qwen3-Reranker") == 1
 
 
 @given(st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=20))

@@ -135,7 +135,7 @@ def test_out_of_memory_at_one_text_is_an_error_that_names_the_device(tiny, monke
         raise RuntimeError("CUDA out of memory. Tried to allocate 20 GiB")
 
     monkeypatch.setattr(BertBackend, "embed", no_memory)
-    with pytest.raises(TransientError, match="'cpu' has not the memory"):
+    with pytest.raises(TransientError, match="'cpu' does not have enough memory"):
         embed(DenseLocalEmbedder({"model": str(tiny), "device": "cpu"}), TEXTS)
 
 

@@ -181,7 +181,7 @@ def test_links_within_are_read_and_links_out_refused(tree, tmp_path):
     assert fetched(connector, DocumentReference(uri_of(str(tree / "in.txt")))).content == b"content of a.md"
     for name in ("out.txt", "out", "out/more.txt"):
         assert "leaves the folder" in why_not(tree, name)
-    assert "link to nothing" in why_not(tree, "dangling")
+    assert "link to a file that does not exist" in why_not(tree, "dangling")
     assert {"out.txt", "out", "dangling"} <= set(found)
 
 

@@ -144,7 +144,7 @@ def test_credentials_are_sent_and_their_refusal_has_its_own_error(host, connecto
     host.server.gate = gate
     assert len(references(enumerated(connector(password="s3cret")))) == 2
     for options in ({}, {"username": "ada", "password": "wrong"}):
-        with pytest.raises(CredentialsRejected, match="does not let us in") as caught:
+        with pytest.raises(CredentialsRejected, match="refuses access") as caught:
             enumerated(connector(**options))
         assert "wrong" not in str(caught.value)
     host.server.gate = lambda environ: ("403 Forbidden", [])

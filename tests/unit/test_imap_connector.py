@@ -346,7 +346,7 @@ def test_a_folder_that_is_renumbered_within_a_run_is_not_asked_by_the_old_number
     plugin._open()[0]._client.socket().shutdown(2)
     server.renumber()
     for _ in range(2):
-        with pytest.raises(ServiceUnavailable, match="numbered the messages of 'INBOX' anew"):
+        with pytest.raises(ServiceUnavailable, match="just renumbered the messages of 'INBOX'"):
             fetched(plugin, references(first)[0])
     second = enumerated(plugin, complete(first).cursor)
     assert fetched(plugin, references(second)[0]).content == "some text"
@@ -471,7 +471,7 @@ def test_each_account_has_names_of_its_own(server: ImapServer) -> None:
     assert account_name("ann", "mail.test", 143) == account_name("ann", "mail.test", None) == "ann@mail.test"
     assert account_name("ann", "mail.test", 1143) == "ann@mail.test:1143"
     other = server.name.replace("me%40", "you%40")
-    with pytest.raises(DocumentGone, match=r"is no message of me%40mail\.test@127"):
+    with pytest.raises(DocumentGone, match=r"is not a message of me%40mail\.test@127"):
         fetched(connector(server), DocumentReference(f"{other}INBOX;UID=101"))
 
 
@@ -493,3 +493,23 @@ def test_signatures_are_no_attachments() -> None:
     outline = outline_of(BodyData.create((text, signature, notes, b"SIGNED", None, None)))
     assert [part.section for part in outline.text] == ["1"]
     assert [part.section for part in outline.attachments] == ["3"]
+
+
+def test_problems_of_one_enumeration_are_not_reported_by_another(server: ImapServer) -> None:
+    """Sources of the same configuration share an instance."""
+    server.put(mail("a"))
+    with server.as_owner() as client:
+        client.create_folder("Zoo")
+    plugin = connector(server, folders=["*"])
+
+    async def interleaved() -> tuple[list[Event], list[Event]]:
+        one = aiter(plugin.enumerate())
+        first = [await anext(one)]
+        with server.as_owner() as client:
+            client.delete_folder("Zoo")
+        other = [event async for event in plugin.enumerate()]
+        return [*first, *[event async for event in one]], other
+
+    one, other = asyncio.run(interleaved())
+    assert not complete(one).full and complete(other).full
+    assert plugin.problems == []  # those of the enumeration that began last

@@ -66,7 +66,7 @@ def test_bad_lines_are_skipped_by_number_and_the_others_go_on(tmp_path):
         except SkipDocument as answer:
             answers[reference.unique_id] = str(answer)
     assert answers["a"] == "x"
-    assert "Line 2 of" in answers[f"{path}#line-2"] and "no JSON" in answers[f"{path}#line-2"]
+    assert "Line 2 of" in answers[f"{path}#line-2"] and "not valid JSON" in answers[f"{path}#line-2"]
     assert "list" in answers[f"{path}#line-4"]
     assert "'text'" in answers[f"{path}#line-5"]
     assert "no text" in answers["e"]
@@ -128,7 +128,7 @@ def test_of_lines_with_one_id_the_last_is_named_alone_and_the_id_reported(tmp_pa
     assert [fetched(connector, one).content for one in references(events)] == ["2", "4", "5", "6"]
     assert events[-1] == Complete(full=True), "an id that is repeated is no line that was not read"
     one, other = connector.problems
-    assert "'a' stands on 2 lines, from line 1 to line 5" in one and "'c' stands on 2 lines" in other
+    assert "'a' occurs on 2 lines, from line 1 to line 5" in one and "'c' occurs on 2 lines" in other
     for place, event in enumerate(events):
         if isinstance(event, Checkpoint):
             another = JsonlConnector({"path": str(path)})

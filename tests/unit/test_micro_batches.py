@@ -162,7 +162,7 @@ def test_what_does_not_fit_goes_in_smaller_batches_in_every_stream(four_cores):
 
     assert batches.through(range(64), [128] * 64, forward, lane=Lane.BULK) == list(range(64))
     assert sum(sizes) == 64
-    with pytest.raises(OutOfMemory, match="the memory for one text of"):
+    with pytest.raises(OutOfMemory, match="enough memory for one text of"):
         batches.through([1, 2, 3], [9000, 3, 3], _never, lane=Lane.BULK)
 
 

@@ -167,9 +167,9 @@ def test_an_unknown_model_is_a_matter_of_configuration():
     ("body", "error", "said"),
     [
         ({"data": []}, PermanentError, "0 vectors for 1"),
-        ({"nothing": 1}, PermanentError, "no embeddings"),
+        ({"nothing": 1}, PermanentError, "without embeddings"),
         ({"data": [{"index": 0, "embedding": [1.0, float("nan")]}]}, PermanentError, "not finite"),
-        ({"data": [{"index": 0, "embedding": [None]}]}, PermanentError, "no embeddings"),
+        ({"data": [{"index": 0, "embedding": [None]}]}, PermanentError, "without embeddings"),
         ({"data": [{"index": 5, "embedding": [1.0]}]}, PermanentError, "1 vectors for 1"),
         ({"data": [{"index": 0, "embedding": [1.0, 2.0]}]}, DimensionMismatch, "dimensions=3"),
     ],
@@ -187,7 +187,7 @@ def test_a_model_that_changes_its_dimension_is_noticed():
         await plugin.initialize()
         try:
             await plugin.embed_texts(["a"])
-            with pytest.raises(DimensionMismatch, match=r"16 numbers, before of 8"):
+            with pytest.raises(DimensionMismatch, match=r"16 numbers, earlier with vectors of 8"):
                 await plugin.embed_texts(["b"])
         finally:
             await plugin.cleanup()

@@ -16,7 +16,7 @@ def test_it_names_nothing_and_proves_nobodys_absence() -> None:
         return [event async for event in PushConnector().enumerate()]
 
     assert asyncio.run(events()) == [Complete(full=False)]
-    with pytest.raises(PermanentError, match="give it again"):
+    with pytest.raises(PermanentError, match="Send it again"):
         asyncio.run(PushConnector().fetch(DocumentReference("a")))
 
 

@@ -180,5 +180,5 @@ def test_an_empty_page_is_not_the_end_of_a_listing(listed):
 
 @pytest.mark.parametrize("unfinished", ["<IsTruncated>true</IsTruncated>", MORE.format(1)], ids=["no token", "a loop"])
 def test_a_listing_that_cannot_go_on_has_not_ended(listed, unfinished):
-    with pytest.raises(ServiceUnavailable, match="not to its end"):
+    with pytest.raises(ServiceUnavailable, match="does not list all of its objects"):
         enumerated(listed(KEY.format("a") + MORE.format(1), unfinished))

@@ -106,7 +106,7 @@ def test_addresses_of_a_ledger(url: str) -> None:
     "url", ["http://[::1:6333", "ftp://localhost:6333", "http://:6333", "http://localhost:port", ""]
 )
 def test_an_address_of_qdrant_that_is_none(url: str) -> None:
-    with pytest.raises(PluginConfigError, match="no address of a server"):
+    with pytest.raises(PluginConfigError, match="not a valid server address"):
         check_url(url)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gzip
 import time
@@ -236,6 +237,22 @@ def test_a_page_that_fails_for_a_while_removes_nothing_and_is_not_forgotten(site
     assert "500" in plugin.problems[0]
     site.replies["/c"] = good
     assert "/c" in paths(site, enumerated(connector(site), complete(events).cursor))
+
+
+def test_problems_of_one_enumeration_are_not_reported_by_another(site: WebSite) -> None:
+    """Sources of the same configuration share an instance."""
+    site.replies["/c"] = Reply(status=500, etag=False)
+    plugin = connector(site)
+
+    async def both() -> None:
+        async def run() -> None:
+            async for _ in plugin.enumerate():
+                pass
+
+        await asyncio.gather(run(), run())
+
+    asyncio.run(both())
+    assert len(plugin.problems) == 1
 
 
 def test_a_forbidden_page_is_said_and_proves_nothing(site: WebSite) -> None:

@@ -267,7 +267,7 @@ def test_a_robots_txt_on_a_host_that_cannot_be_asked_forbids_its_own_site_only(
         plugin = connector(site, start_urls=[other.url, site.url], allow_private=False)
         events = enumerated(plugin)
         assert (paths(site, events), complete(events).full) == (["/", "/z"], False)
-        assert f"{other.url}/robots.txt leads to {target}" in plugin.problems[0] and why in plugin.problems[0]
+        assert f"{other.url}/robots.txt redirects to {target}" in plugin.problems[0] and why in plugin.problems[0]
         with pytest.raises((TransientError, PermanentError), match=why):
             enumerated(connector(site, start_urls=[other.url], allow_private=False))
         assert other.asked() == []

@@ -28,7 +28,7 @@ class MarkdownChunker(ChunkingPlugin):
     PLUGIN_VERSION = "1.0.1"
     METADATA = {
         "name": "Markdown",
-        "description": "One section a chunk where the budget allows; code and tables kept whole; heading path kept.",
+        "description": "One section per chunk if the budget allows; keeps code and tables whole, and the heading path.",
         "semantik_version": ">=2.0,<3",
     }
 

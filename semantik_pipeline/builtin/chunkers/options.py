@@ -12,26 +12,26 @@ BUDGET: dict[str, Any] = {
         "type": "integer",
         "minimum": 1,
         "default": 200,
-        "description": "The most tokens of a chunk, by the embedding model's own tokenizer.",
+        "description": "Maximum number of tokens in a chunk, counted with the embedding model's own tokenizer.",
     },
     "min_tokens": {
         "type": "integer",
         "minimum": 0,
         "default": 20,
-        "description": "A smaller chunk is merged with a neighbour where the budget allows.",
+        "description": "A chunk with fewer tokens is merged with a neighbour if the budget allows.",
     },
     "overlap_tokens": {
         "type": "integer",
         "minimum": 0,
         "default": 20,
-        "description": "The most tokens that a chunk repeats of the one before it.",
+        "description": "Maximum number of tokens that a chunk repeats from the previous one.",
     },
 }
 SEPARATORS: dict[str, Any] = {
     "type": ["array", "null"],
     "items": {"type": "string"},
     "default": None,
-    "description": "Where to split, best first, instead of paragraphs, lines and sentences.",
+    "description": "Separators to split at, best first, instead of paragraphs, lines and sentences.",
 }
 
 
@@ -49,7 +49,7 @@ def checked(config: ChunkConfig) -> ChunkConfig:
     most, overlap = config.max_tokens, config.overlap_tokens
     if not isinstance(overlap, int) or not 0 <= overlap < most:
         raise PluginConfigError(
-            f"overlap_tokens is {overlap!r} with max_tokens {most}; it must lie in 0..{most - 1}.",
+            f"overlap_tokens is {overlap!r} with max_tokens {most}; it must be within 0..{most - 1}.",
             "Lower overlap_tokens or raise max_tokens.",
         )
     if config.min_tokens > most:

@@ -38,7 +38,7 @@ class SemanticChunker(ChunkingPlugin):
     PLUGIN_VERSION = "1.0.1"
     METADATA = {
         "name": "Semantic",
-        "description": "Splits where neighbouring sentences' embeddings part. Embeds the text twice.",
+        "description": "Splits where the embeddings of neighbouring sentences diverge. Embeds the text twice.",
         "semantik_version": ">=2.0,<3",
         "capabilities": {"needs_embedding": True},
     }
@@ -61,7 +61,7 @@ class SemanticChunker(ChunkingPlugin):
                 "type": "integer",
                 "minimum": 1,
                 "default": 3,
-                "description": "How many sentences on each side are compared.",
+                "description": "Number of sentences on each side that are compared.",
             },
         )
 

@@ -58,7 +58,7 @@ class DirectoryConnector(ConnectorPlugin):
                 "follow_symlinks": {
                     "type": "boolean",
                     "default": True,
-                    "description": "Links within the folder. Links that leave it are always refused.",
+                    "description": "Follow links within the folder. Links that leave it are never followed.",
                 },
                 "max_bytes": {"type": "integer", "minimum": 1, "default": 256 * 2**20, "x-operational": True},
             },
@@ -75,7 +75,7 @@ class DirectoryConnector(ConnectorPlugin):
             raise PluginConfigError(f"{readable(self.root)}: {error.strerror or error}.", "Check the path.") from error
         if is_data_folder(self.root):
             told = f"{readable(self.root)} is a data folder of Semantik Pipeline, with its ledger and its index."
-            raise PluginConfigError(told, "Index the folder that has your documents.")
+            raise PluginConfigError(told, "Index the folder with your documents.")
 
     @property
     def root(self) -> str:

@@ -40,7 +40,7 @@ class Answers:
         answer = self._pool.request(method, url, retries=retries, **options)
         wait = answer.headers.get("Retry-After")
         if answer.status == 401 or (answer.status == 403 and wait is None):
-            raise CredentialsRejected(f"{self._name} does not let us in (HTTP {answer.status}).", _WAY_OUT)
+            raise CredentialsRejected(f"{self._name} refuses access (HTTP {answer.status}).", _WAY_OUT)
         if answer.status in (403, 429) or answer.status >= 500:
             raise ServiceUnavailable(f"{self._name} answers HTTP {answer.status}.", retry_after=seconds_of(wait))
         return answer
@@ -55,20 +55,21 @@ def meaning(error: Exception, name: str) -> PipelineError:
         return error
     if isinstance(error, FileNotFoundError) and error.filename == "ssh":
         return PluginConfigError(
-            f"{name} is reached by ssh, and there is no program ssh here.",
+            f"{name} is reached by ssh, but ssh is not installed here.",
             "Install it where the workers run (Debian: openssh-client), or give an https URL.",
         )
     told = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, NotGitRepository) or any(words in told.lower() for words in _MISSING):
         return PluginConfigError(
-            f"There is no Git repository at {name}.", "Check the url; a private one may need username and password_env."
+            f"There is no Git repository at {name}.",
+            "Check the url; a private repository may need username and password_env.",
         )
     if isinstance(error, HTTPProxyUnauthorized):
-        return PermanentError(f"The proxy on the way to {name} wants credentials.", "Set them in https_proxy.")
+        return PermanentError(f"The proxy for {name} requires credentials.", "Set them in https_proxy.")
     if "host key verification failed" in told.lower():
         return PermanentError(f"ssh does not know the host of {name}.", "Add it to known_hosts of the workers' user.")
     if any(refusal in told.lower() for refusal in _REFUSALS):
-        return CredentialsRejected(f"{name} does not let us in: {told}", _WAY_OUT)
+        return CredentialsRejected(f"{name} refuses access: {told}", _WAY_OUT)
     if isinstance(error, OSError | HangupException) or isinstance(error.__cause__, Exception):
         return ServiceUnavailable(f"{name} can't be reached: {told}")
     if isinstance(error, GitProtocolError):

@@ -97,7 +97,7 @@ class Mirror:
             except Timeout as error:
                 if time.monotonic() >= until:
                     raise ServiceUnavailable(
-                        f"Another source reads the mirror {self.path} from its remote for long.", retry_after=60
+                        f"Another source has been fetching the mirror {self.path} for a long time.", retry_after=60
                     ) from error
         try:
             yield

@@ -63,7 +63,8 @@ class Remote:
         """Raise PluginConfigError if the URL contains a password, or a local repository does not exist."""
         if urlsplit(self.url).password if "://" in self.url else False:
             raise PluginConfigError(
-                "The URL of the repository has a password in it.", "Take it out, and name its variable in password_env."
+                "The URL of the repository contains a password.",
+                "Remove it from the URL, and set password_env to the name of an environment variable that contains it.",
             )
         if self.folder is not None:
             self._open_local(self.folder).close()

@@ -83,7 +83,7 @@ def at_hand(repo: Repo) -> Iterator[None]:
         yield
     except KeyError as error:
         raise TransientError(
-            f"{repo.path} lacks objects that it had: it was renewed meanwhile, or is damaged."
+            f"{repo.path} lacks objects that it had before: it was replaced in the meantime, or is damaged."
         ) from error
 
 
@@ -109,7 +109,7 @@ def entry_at(repo: Repo, commit: bytes, path: bytes) -> Entry | None:
 def why_no_file(entry: Entry) -> str | None:
     """Why an entry is not a readable file; None if it is one."""
     if entry.mode == 0o160000:
-        return "is a submodule; index its repository as a source of its own"
+        return "is a submodule; index its repository as a separate source"
     if stat.S_ISLNK(entry.mode):
         return "is a symbolic link"
     return None

@@ -15,7 +15,11 @@ _GLOBS = {"type": "array", "items": {"type": "string"}, "default": []}
 GLOB_OPTIONS: dict[str, Any] = {
     "include": {**_GLOBS, "description": "Only files that match one of these patterns (as in .gitignore)."},
     "exclude": {**_GLOBS, "description": "Files and folders to leave out (as in .gitignore)."},
-    "hidden": {"type": "boolean", "default": False, "description": "Also names that begin with a dot."},
+    "hidden": {
+        "type": "boolean",
+        "default": False,
+        "description": "Also files and folders whose names begin with a dot.",
+    },
 }
 
 

@@ -43,7 +43,10 @@ class ImapConnector(ConnectorPlugin):
 
     PLUGIN_ID = "imap"
     PLUGIN_VERSION = "1.0.0"
-    METADATA = {"name": "Mailbox", "description": "Mail on an IMAP server: messages, and attachments on their own."}
+    METADATA = {
+        "name": "Mailbox",
+        "description": "Mail on an IMAP server: messages, and attachments as separate documents.",
+    }
 
     def __init__(self, config: dict[str, Any] | None = None) -> None:
         super().__init__(config)
@@ -63,7 +66,7 @@ class ImapConnector(ConnectorPlugin):
             raise PluginConfigError("The connector imap needs a host and a username.", "Set both.")
         if bool(self.config.get("password")) == bool(self.config.get("access_token")):
             raise PluginConfigError(
-                "The connector imap needs a password or an access token, one of them.",
+                "The connector imap needs either a password or an access token.",
                 "Set password_env or access_token_env to the name of an environment variable.",
             )
         _ = self._since
@@ -79,7 +82,9 @@ class ImapConnector(ConnectorPlugin):
         await asyncio.to_thread(importlib.import_module, "imapclient")
         from semantik_pipeline.builtin.connectors.imap_mailbox import FolderRefused
 
-        self.problems = []
+        # This enumeration needs its own list, because the instance is shared and another enumeration may start
+        # meanwhile.
+        self.problems = problems = list[str]()
         mailbox, reader = self._open()
         reader.forget()
         progress = Progress.of(cursor)
@@ -94,7 +99,8 @@ class ImapConnector(ConnectorPlugin):
                     async for event in events:
                         yield event
             except FolderRefused as error:
-                self._report(str(error))
+                problems.append(str(error))
+                log.warning("folder not read: %s", error)
                 progress.full = False
         yield Complete(full=progress.everything and progress.full, cursor=progress.last())
 
@@ -201,7 +207,7 @@ class ImapConnector(ConnectorPlugin):
     async def fetch(self, reference: DocumentReference) -> IngestedDocument:
         name = MailName.parse(reference.unique_id)
         if name is None or name.account != self._account:
-            raise DocumentGone(f"{reference.unique_id} is no message of {self._account}.")
+            raise DocumentGone(f"{reference.unique_id} is not a message of {self._account}.")
         return await self._open()[1].read(name)
 
     def _name(self, folder: str, uid: int, section: str = "") -> str:
@@ -237,7 +243,7 @@ class ImapConnector(ConnectorPlugin):
         try:
             return date.fromisoformat(given) if given else None
         except ValueError as error:
-            raise PluginConfigError(f"since is {given!r}, which is no date.", "Write it as 2026-01-31.") from error
+            raise PluginConfigError(f"since is {given!r}, which is not a date.", "Write it as 2026-01-31.") from error
 
     def _option(self, name: str) -> Any:
         value = self.config.get(name)
@@ -262,7 +268,3 @@ class ImapConnector(ConnectorPlugin):
             mailbox = Mailbox(account)
             self._opened = mailbox, Reader(mailbox, max_bytes=self._option("max_bytes"))
         return self._opened
-
-    def _report(self, problem: str) -> None:
-        self.problems.append(problem)
-        log.warning("folder not read: %s", problem)

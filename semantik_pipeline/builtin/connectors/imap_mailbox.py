@@ -125,11 +125,11 @@ class Mailbox:
         found = await self._in(folder, lambda client: _fetched(client, uids, items))
         given = {uid: row for uid, row in found.items() if row is not None}
         if len(found) > 1 and not given:
-            raise ServiceUnavailable(f"{self.account} gives none of {len(found)} messages of {folder!r}.")
+            raise ServiceUnavailable(f"{self.account} returns none of {len(found)} messages of {folder!r}.")
         if uids and uids[0] in found and uids[0] not in given:
             raise MessageRefused(
-                f"{self.account} does not give the message {uids[0]} of {folder!r}, though it gives others.",
-                "The server's log says why; it is asked again at the next sync.",
+                f"{self.account} does not return the message {uids[0]} of {folder!r}, although it returns others.",
+                "The server's log has the reason. The next sync requests it again.",
             )
         return given
 
@@ -146,7 +146,7 @@ class Mailbox:
                 validity, _ = self._select(client, folder)
                 if validity != self._validity.get(folder, validity):
                     self._selected = None
-                    raise ServiceUnavailable(f"{self.account} has numbered the messages of {folder!r} anew just now.")
+                    raise ServiceUnavailable(f"{self.account} has just renumbered the messages of {folder!r}.")
             return ask(client)
 
         return await self._run(ask_there)
@@ -246,7 +246,7 @@ def _login(client: Any, account: Account) -> Any:
     except LoginError as error:
         broken = isinstance(error.__context__, imaplib.IMAP4.abort)
         if broken or any(code in str(error).upper() for code in _SERVERS_FAULT):
-            raise ServiceUnavailable(f"{account} cannot log anybody in now: {_said(error)}") from error
+            raise ServiceUnavailable(f"{account} accepts no logins now: {_said(error)}") from error
         raise CredentialsRejected(
             f"{account} refused the login of {account.username}: {_said(error)}",
             "Check username and the variable that password_env or access_token_env names.",
@@ -260,7 +260,7 @@ def _away(account: Account, error: Exception) -> PipelineError:
     if isinstance(error, ssl.SSLCertVerificationError):
         return PermanentError(
             f"{account} has a certificate that is not trusted: {error.verify_message}.",
-            "If it is your own authority's, name that in ca_file.",
+            "If your own authority signed it, set ca_file to its certificates.",
         )
     return ServiceUnavailable(f"{account} cannot be reached: {type(error).__name__} {_said(error)}")
 
@@ -292,7 +292,7 @@ def _fetched(client: Any, uids: Sequence[int], items: list[str]) -> dict[int, di
         if len(uids) > 1:
             return {uid: row for one in uids for uid, row in _fetched(client, [one], items).items()}
         client.noop()
-        log.warning("the message %d is not given: %s", uids[0], _said(error))
+        log.warning("the message %d was not returned: %s", uids[0], _said(error))
         return {uids[0]: None}
 
 
@@ -310,7 +310,7 @@ def _outline(row: dict[bytes, Any]) -> Outline | None:
     try:
         return outline_of(structure) if structure is not None else None
     except (IndexError, TypeError, AttributeError) as error:
-        log.warning("a message structure that makes no sense: %s", error)
+        log.warning("a message has an invalid structure: %s", error)
         return None
 
 

@@ -141,7 +141,7 @@ class Reader:
         if size > self.max_bytes * _ENCODED:
             # each sync tries again, because the limit may have been raised; that only fetches the message's structure
             raise DocumentUnreadable(
-                f"{name.unique_id} has {size:,} bytes as it is transferred; the limit is {self.max_bytes:,}.",
+                f"{name.unique_id} has {size:,} bytes as transferred; the limit is {self.max_bytes:,}.",
                 "Raise max_bytes in the source's configuration.",
             )
 

@@ -118,9 +118,9 @@ def _object(raw: bytes) -> dict[str, Any]:
     try:
         value = json.loads(raw.removeprefix(b"\xef\xbb\xbf"))
     except (ValueError, RecursionError) as error:
-        raise BadLine(f"it is no JSON ({error})") from error
+        raise BadLine(f"it is not valid JSON ({error})") from error
     if not isinstance(value, dict):
-        raise BadLine(f"it is no JSON object but {type(value).__name__}")
+        raise BadLine(f"it is not a JSON object but a {type(value).__name__}")
     return value
 
 

@@ -65,7 +65,7 @@ def repeats_in(files: Sequence[str], lines_of: Lines, id_of: Callable[[str, Line
     differing = [(id_, found) for id_, found in repeated.items() if found.differ]
     told = [_problem(id_, found) for id_, found in differing[:TOLD]]
     if len(differing) > TOLD:
-        told.append(f"{len(differing) - TOLD:,} more ids stand on several lines each.")
+        told.append(f"{len(differing) - TOLD:,} more ids occur on several lines each.")
     return Repeats(last={id_: found.last for id_, found in repeated.items()}, problems=tuple(told))
 
 
@@ -90,6 +90,6 @@ def _problem(id_: str, found: _Seen) -> str:
     first, last = found.first, found.last
     file = f" of {readable(first.path)}" if first.path != last.path else ""
     return (
-        f"{readable(last.path)}: the id {id_!r} stands on {found.lines} lines, from line {first.number}{file} to line "
-        f"{last.number}; the last one counts. Give each line an id of its own."
+        f"{readable(last.path)}: the id {id_!r} occurs on {found.lines} lines, from line {first.number}{file} to line "
+        f"{last.number}; the last one is used. Give each line its own id."
     )

@@ -66,14 +66,14 @@ class JsonlConnector(ConnectorPlugin):
                     "anyOf": [path, {"type": "array", "items": path, "minItems": 1}],
                     "description": "A file, a pattern such as data/*.jsonl, or a list of them.",
                 },
-                "id_field": {"type": "string", "description": "Where the id is (default: _id, id, doc_id …)."},
+                "id_field": {"type": "string", "description": "Field with the id (default: _id, id, doc_id …)."},
                 "text_field": {"type": "string", "default": "text"},
                 "title_field": {"type": "string", "default": "title"},
                 "max_bytes": {
                     "type": "integer",
                     "minimum": 1,
                     "default": 256 * 2**20,
-                    "description": "The longest line that is read.",
+                    "description": "Maximum length of a line, in bytes.",
                     "x-operational": True,
                 },
             },
@@ -188,7 +188,7 @@ class JsonlConnector(ConnectorPlugin):
         except FileNotFoundError as error:
             raise DocumentGone(f"{readable(path)} is gone.") from error
         if found is None or (reference.change_hint and found.sha != reference.change_hint):
-            raise TransientError(f"{readable(path)} changed since line {place['line']} was named.")
+            raise TransientError(f"{readable(path)} has changed since line {place['line']} was listed.")
         return path, found
 
     def _search(self, unique_id: str) -> tuple[str, Line]:
@@ -220,4 +220,4 @@ class JsonlConnector(ConnectorPlugin):
 
 def _report(problems: list[str], problem: str) -> None:
     problems.append(problem)
-    log.warning("file not read whole: %s", problem)
+    log.warning("file not read completely: %s", problem)

@@ -22,7 +22,7 @@ class PushConnector(ConnectorPlugin):
 
     PLUGIN_ID = "push"
     PLUGIN_VERSION = "1.0.0"
-    METADATA = {"name": "Push", "description": "Documents that callers of the API give: files, or JSON in bulk."}
+    METADATA = {"name": "Push", "description": "Documents that API callers send: files, or JSON in bulk."}
 
     @classmethod
     def get_config_schema(cls) -> dict[str, Any]:
@@ -60,9 +60,7 @@ class PushConnector(ConnectorPlugin):
         yield Complete(full=False)
 
     async def fetch(self, reference: DocumentReference) -> IngestedDocument:
-        raise PermanentError(
-            f"{reference.unique_id} was given by a caller, and its body is lost.", "Whoever has it can give it again."
-        )
+        raise PermanentError(f"{reference.unique_id} was sent by a caller, and its content is lost.", "Send it again.")
 
 
 def _type_of(content: str | bytes, file_name: str | None, given: str | None) -> str:

@@ -22,7 +22,7 @@ from semantik_pipeline.errors import (
 )
 
 _AGAIN = "It is tried again later."
-_MAY_READ = "Let the user that runs the sync read it, or exclude it. Each sync tries it again."
+_MAY_READ = "Give the user that runs the sync permission to read it, or exclude it. Each sync tries it again."
 
 #: Errors that can disappear in a moment: handles or memory run short, the file is busy, the call was interrupted.
 _SHORT_OF = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EBUSY, errno.EINTR)
@@ -69,7 +69,7 @@ def _refuse_links_out(path: str, root: str) -> None:
 
 def _refuse_by_stat(path: str, about: os.stat_result, max_bytes: int) -> None:
     if not stat.S_ISREG(about.st_mode):
-        kind = _KINDS.get(stat.S_IFMT(about.st_mode), "no regular file")
+        kind = _KINDS.get(stat.S_IFMT(about.st_mode), "a special file")
         raise SkipDocument(f"{readable(path)} is {kind}, not a file.")
     refuse_large(readable(path), about.st_size, max_bytes)
 
@@ -95,9 +95,9 @@ def _meaning(error: OSError, path: str) -> PipelineError:
     if isinstance(error, FileNotFoundError) and not os.path.islink(path):
         return DocumentGone(f"{readable(path)} is gone.")
     if isinstance(error, NotADirectoryError):
-        return DocumentGone(f"{readable(path)} is gone: a folder of its path is no folder any more.")
+        return DocumentGone(f"{readable(path)} is gone: a parent of its path is no longer a folder.")
     if isinstance(error, FileNotFoundError):
-        return SkipDocument(f"{readable(path)} is a link to nothing.")
+        return SkipDocument(f"{readable(path)} is a link to a file that does not exist.")
     if isinstance(error, PermissionError):
         return DocumentUnreadable(f"{readable(path)} cannot be read: permission denied.", _MAY_READ)
     if error.errno == errno.ELOOP:
@@ -105,4 +105,4 @@ def _meaning(error: OSError, path: str) -> PipelineError:
     told = f"{readable(path)} could not be read: {error.strerror or error}."
     if error.errno in _SHORT_OF:
         return TransientError(told, _AGAIN)
-    return DocumentUnreadable(told, "Look at its disk or its mount. Each sync tries it again.")
+    return DocumentUnreadable(told, "Check its disk or mount. Each sync tries it again.")

@@ -61,36 +61,43 @@ class S3Connector(ConnectorPlugin):
             "required": ["bucket"],
             "properties": {
                 "bucket": {**text, "pattern": "^([^/:]+|arn:.+)$", "description": "The bucket's name, or an ARN."},
-                "prefix": {"type": "string", "default": "", "description": "Only keys that begin so, such as notes/."},
+                "prefix": {
+                    "type": "string",
+                    "default": "",
+                    "description": "Only keys with this prefix, such as notes/.",
+                },
                 **GLOB_OPTIONS,
-                "endpoint_url": {**text, "pattern": "^https?://.", "description": "Of a server that is not AWS."},
+                "endpoint_url": {**text, "pattern": "^https?://.", "description": "URL of a server other than AWS."},
                 "region": {
                     **text,
                     **operational,
-                    "description": "The bucket's region (default: as AWS tools have it).",
+                    "description": "The bucket's region (default: the standard AWS configuration).",
                 },
-                "access_key": {**secret, "description": "By access_key_env: NAME (default: as AWS tools have it)."},
-                "secret_key": {**secret, "description": "By secret_key_env: NAME."},
-                "session_token": {**secret, "description": "By session_token_env: NAME, with temporary credentials."},
+                "access_key": {
+                    **secret,
+                    "description": "Given as access_key_env (default: the standard AWS configuration).",
+                },
+                "secret_key": {**secret, "description": "Given as secret_key_env."},
+                "session_token": {**secret, "description": "For temporary credentials, given as session_token_env."},
                 "anonymous": {
                     "type": "boolean",
                     "default": False,
                     **operational,
-                    "description": "Ask without credentials: for public buckets.",
+                    "description": "Send requests without credentials, for public buckets.",
                 },
                 "timeout": {
                     "type": "number",
                     "exclusiveMinimum": 0,
                     "default": 60,
                     **operational,
-                    "description": "Seconds to wait for an answer.",
+                    "description": "Seconds to wait for a response.",
                 },
                 "max_bytes": {
                     "type": "integer",
                     "minimum": 1,
                     "default": 256 * 2**20,
                     **operational,
-                    "description": "The largest object that is indexed.",
+                    "description": "Maximum size of an object, in bytes.",
                 },
             },
         }
@@ -106,7 +113,7 @@ class S3Connector(ConnectorPlugin):
             raise PluginConfigError("The connector s3 needs a bucket.", "Set bucket to its name.")
         if bool(self.config.get("access_key")) != bool(self.config.get("secret_key")):
             raise PluginConfigError(
-                "An access key and its secret go together.", "Set access_key_env and secret_key_env."
+                "An access key needs its secret, and the other way round.", "Set access_key_env and secret_key_env."
             )
 
     async def cleanup(self) -> None:
@@ -151,7 +158,7 @@ class S3Connector(ConnectorPlugin):
             return objects, {"ContinuationToken": token}
         if objects:
             return objects, {"StartAfter": objects[-1]["Key"]}
-        raise ServiceUnavailable(f"The bucket {self._bucket} lists its objects, and not to its end.")
+        raise ServiceUnavailable(f"The bucket {self._bucket} does not list all of its objects.")
 
     def _reference(self, found: dict[str, Any]) -> DocumentReference:
         etag = found["ETag"].strip('"')
@@ -208,7 +215,7 @@ class S3Connector(ConnectorPlugin):
             return DocumentGone(f"{name} is gone.")
         if code == "InvalidObjectState":
             return DocumentUnreadable(
-                f"{name} is in an archive.", "Restore it, or exclude it. Each sync tries it again."
+                f"{name} is in archive storage.", "Restore it, or exclude it. Each sync tries it again."
             )
         fault = meaning(error, self._bucket)
         if isinstance(fault, CredentialsRejected) and code in ("AccessDenied", "403"):  # listing the bucket was allowed

@@ -11,7 +11,7 @@ from semantik_pipeline.errors import (
     seconds_of,
 )
 
-_WAY_OUT = "Check access_key_env and secret_key_env, or what the standard AWS variables and files say."
+_WAY_OUT = "Check access_key_env and secret_key_env, or the standard AWS variables and files."
 
 #: Codes of a server that is overloaded or has an internal error.
 _AWAY = {"SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "Throttling", "TooManyRequests"}
@@ -29,7 +29,7 @@ def meaning(error: Exception, bucket: str) -> PipelineError:
         hint = f"{_WAY_OUT} A public bucket needs anonymous: true."
         return CredentialsRejected(f"There are no credentials for the bucket {bucket}.", hint)
     if isinstance(error, exceptions.TokenRetrievalError | exceptions.CredentialRetrievalError):
-        return CredentialsRejected(f"The credentials for the bucket {bucket} can't be had: {error}", _WAY_OUT)
+        return CredentialsRejected(f"The credentials for the bucket {bucket} can't be obtained: {error}", _WAY_OUT)
     if isinstance(
         error, OSError | exceptions.HTTPClientError | exceptions.ConnectionError | exceptions.IncompleteReadError
     ):
@@ -49,13 +49,13 @@ def _answered(error: Exception, bucket: str) -> PipelineError:
     if code == "NoSuchBucket":
         return PluginConfigError(f"There is no bucket {bucket}.", "Check bucket, endpoint_url and region.")
     if code in ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"):
-        return PluginConfigError(f"The bucket {bucket} is in another region.", "Set region to the bucket's own.")
+        return PluginConfigError(f"The bucket {bucket} is in another region.", "Set region to the bucket's region.")
     if code in _AWAY or status == 429 or status >= 500:
         wait = seconds_of(about.get("HTTPHeaders", {}).get("retry-after"))
         return ServiceUnavailable(f"The bucket {bucket} answers {code or status}.", retry_after=wait)
     if code == "RequestTimeTooSkewed":
-        told = f"The bucket {bucket} does not believe the time of this host, whose clock is wrong by minutes."
-        return ServiceUnavailable(told, "Set the clock of the workers' host, by NTP.")
+        told = f"The bucket {bucket} refuses the time of this host, whose clock is wrong by minutes."
+        return ServiceUnavailable(told, "Correct the clock of the workers' host, for example with NTP.")
     if status in (401, 403) or code in ("InvalidAccessKeyId", "ExpiredToken", "InvalidToken"):
-        return CredentialsRejected(f"The bucket {bucket} does not let us in ({code or status}).", _WAY_OUT)
+        return CredentialsRejected(f"The bucket {bucket} refuses access ({code or status}).", _WAY_OUT)
     return PermanentError(f"The bucket {bucket} can't be read: {error}")

@@ -68,7 +68,7 @@ class WebConnector(ConnectorPlugin):
     @classmethod
     async def health_check(cls, config: dict[str, Any] | None = None) -> HealthStatus:
         if not config or not (config.get("start_urls") or config.get("sitemaps")):
-            return HealthStatus(HealthState.UNKNOWN, "it needs start_urls or sitemaps, which a source gives")
+            return HealthStatus(HealthState.UNKNOWN, "it needs start_urls or sitemaps, which each source sets")
         try:
             cls(config).validate_config()
         except PluginConfigError as error:
@@ -86,7 +86,7 @@ class WebConnector(ConnectorPlugin):
                 "The connector web needs start_urls or sitemaps.", "Give the URL of a page or of a sitemap."
             )
         if self.config.get("password") and not self.config.get("username"):
-            raise PluginConfigError("The connector web has a password and no username.", "Set username too.")
+            raise PluginConfigError("The connector web has a password but no username.", "Set username too.")
         _ = self._start_urls, self._sitemaps
 
     # -- a run --------------------------------------------------------------------------------------------------------
@@ -98,7 +98,9 @@ class WebConnector(ConnectorPlugin):
         )  # importing httpx takes 0.2 s
         from semantik_pipeline.builtin.connectors.web_crawl import Crawl
 
-        self.problems = []
+        # This enumeration needs its own list, because the instance is shared and another enumeration may start
+        # meanwhile.
+        self.problems = problems = list[str]()
         frontier = await asyncio.to_thread(self._frontier, cursor)  # unpacking a hundred thousand URLs takes a moment
         pace, robots = self._manners_kept()
         async with self._client(pace) as client:
@@ -108,7 +110,7 @@ class WebConnector(ConnectorPlugin):
                 max_depth=self._option("max_depth"),
                 make_document=self._document,
                 held=self._held,
-                problems=self.problems,
+                problems=problems,
             )
             try:
                 async with aclosing(crawl.events()) as events:

@@ -53,8 +53,8 @@ async def read_body(response: Any, url: str, max_bytes: int) -> tuple[bytes, boo
     encoding = response.headers.get("content-encoding", "").strip().lower()
     if encoding not in ("", "identity", ENCODING, "x-gzip"):
         raise UnreadableAnswer(
-            f"{url} came with Content-Encoding {encoding[:60]}: {ENCODING} is read, once.",
-            "The server has to send the page with it, or without any.",
+            f"{url} has the Content-Encoding {encoding[:60]}; only a single {ENCODING} is supported.",
+            f"The server must send the page with {ENCODING}, or without an encoding.",
         )
     gunzip = Gunzip() if encoding not in ("", "identity") else None
     parts: list[bytes] = []
@@ -64,7 +64,7 @@ async def read_body(response: Any, url: str, max_bytes: int) -> tuple[bytes, boo
         try:
             parts.append(gunzip.unpack(raw, max_bytes + 1 - size) if gunzip else raw)
         except zlib.error as error:
-            raise UnreadableAnswer(f"{url} came damaged ({error}).") from error
+            raise UnreadableAnswer(f"{url} was damaged in transfer ({error}).") from error
         size += len(parts[-1])
         if max(size, packed) > max_bytes:
             return b"".join(parts)[:max_bytes], True

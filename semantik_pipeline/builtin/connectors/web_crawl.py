@@ -58,7 +58,7 @@ class Crawl:
         self._saved_at = time.monotonic()
         rest = frontier.rests_until - time.time()
         if rest > 0:  # the previous slice ended because its time was over, so the wait is not finished
-            raise NotNow("The server has asked to be left alone for a while.", retry_after=rest)
+            raise NotNow("The server has asked for a pause.", retry_after=rest)
         hosts = Hosts(client=self.reader.client, frontier=frontier)
         failed: Exception | None = None
         while (step := self._next()) is not None:
@@ -81,7 +81,7 @@ class Crawl:
                 is_away = await hosts.failed(url, error)
                 self._fail(str(error))
                 if is_away:
-                    self._problem(f"{host_of(url)} does not answer: nothing more of it was read.", incomplete=True)
+                    self._problem(f"{host_of(url)} does not answer, so no more of it was read.", incomplete=True)
             except UnreadableAnswer as error:
                 hosts.answered(url)
                 frontier.waits = 0
@@ -201,8 +201,8 @@ class Crawl:
                 f"{entry.url} refused the credentials (401).", "Check the source's password_env or token_env."
             )
         self._problem(
-            f"{entry.url} answered {answer.status}. Exclude it if it is not to be read: until then nothing that is"
-            " missing from the crawl is removed.",
+            f"{entry.url} answered {answer.status}. Exclude it if it need not be read; until then, documents that are"
+            " missing from the crawl are not removed.",
             incomplete=True,
         )
 
@@ -210,7 +210,7 @@ class Crawl:
         if not reading.leads_to:
             if entry.is_start:
                 self._problem(
-                    f"{entry.url} leads to {answer.headers.get('location')}, which is out of scope. Add that to"
+                    f"{entry.url} redirects to {answer.headers.get('location')}, which is out of scope. Add that to"
                     " start_urls if it belongs to this source.",
                     incomplete=True,
                 )

@@ -43,7 +43,9 @@ async def fetched_page(reader: Reader, url: str, start_urls: Collection[str]) ->
     if answer.status == 401 and url in start_urls:
         raise CredentialsRejected(f"{url} refused the credentials (401).", "Check the source's password or token.")
     if reading.kind not in (Kind.DOCUMENT, Kind.COPY):
-        raise DocumentUnreadable(reading.why, "Let this source in, or exclude the page. Each sync tries it again.")
+        raise DocumentUnreadable(
+            reading.why, "Allow this source to read it, or exclude the page. Each sync tries it again."
+        )
     if answer.cut:
         raise PermanentError(f"{url} has more than {answer.cut:,} bytes.", "Raise max_bytes, or exclude the page.")
     return reading, answer

@@ -31,50 +31,52 @@ SCHEMA: dict[str, Any] = {
     "properties": {
         "start_urls": {
             **_URLS,
-            "description": "Where a crawl begins. It stays on each one's host, in its folder and below.",
+            "description": "URLs where a crawl starts. It stays on the host of each, in its folder and below.",
         },
         "sitemaps": {
             **_URLS,
-            "description": "Sitemaps or indexes of them (XML, lines, or either as .gz): pages of the same host are read"
-            " as listed, their links are not followed.",
+            "description": "Sitemaps or sitemap indexes (XML, lines, or either as .gz). Only listed pages of the same"
+            " host are read; their links are not followed.",
         },
         "max_depth": {
             "type": "integer",
             "minimum": 0,
             "default": 5,
-            "description": "Links between a start URL and a page; 0 reads the start URLs alone.",
+            "description": "Maximum number of links between a start URL and a page; 0 reads only the start URLs.",
         },
         "max_pages": {
             "type": "integer",
             "minimum": 1,
             "maximum": 100_000,
             "default": 10_000,
-            "description": "URLs that one crawl asks for. It also bounds what is remembered: about 50 bytes each.",
+            "description": "Maximum number of URLs that a crawl requests. It also limits how many are remembered, at"
+            " about 50 bytes each.",
         },
         "include": {
             **_GLOBS,
             "description": "Only pages whose path and query match one of these patterns (as in .gitignore) become"
             " documents; others are read for their links.",
         },
-        "exclude": {**_GLOBS, "description": "Pages that are not asked for (as in .gitignore)."},
+        "exclude": {**_GLOBS, "description": "Pages that are not requested (patterns as in .gitignore)."},
         "media_types": {
             "type": "array",
             "items": {"type": "string", "minLength": 1},
             "default": [],
-            "description": "Content types that become documents, such as image/*; [] is text, HTML, PDF and office.",
+            "description": "Content types that become documents, such as image/*; [] means text, HTML, PDF and office"
+            " files.",
         },
         "obey_robots": {
             "type": "boolean",
             "default": True,
-            "description": "Keep to robots.txt, and to pages that ask not to be indexed or followed (noindex, nofollow). Set"
-            " it to false on a site of your own only.",
+            "description": "Obey robots.txt, and pages that ask not to be indexed or followed (noindex, nofollow)."
+            " Set it to false only for your own site.",
         },
         "recrawl_days": {
             "type": "number",
             "minimum": 0,
             "default": 7,
-            "description": "Days between crawls that remember nothing. The others ask for the pages of last time, and"
-            " read what has changed; pages that nothing links to any more are noticed by these.",
+            "description": "Days between crawls that start from scratch. The others request the pages of the last"
+            " crawl, and read what has changed. Only crawls from scratch notice pages that nothing links to any more.",
             "x-operational": True,
         },
         "allow_private": {
@@ -88,14 +90,15 @@ SCHEMA: dict[str, Any] = {
             "exclusiveMinimum": 0,
             "maximum": 1000,
             "default": 2,
-            "description": "To one host; a slower Crawl-delay of its robots.txt counts instead.",
+            "description": "Maximum number of requests per second to one host; a slower Crawl-delay in its robots.txt"
+            " takes precedence.",
             "x-operational": True,
         },
         "user_agent": {
             "type": "string",
             "minLength": 1,
             "default": "SemantikPipeline/2",
-            "description": "The name given to servers, and looked for in robots.txt.",
+            "description": "Name that is sent to servers, and looked up in robots.txt.",
             "x-operational": True,
         },
         "timeout": {
@@ -103,22 +106,32 @@ SCHEMA: dict[str, Any] = {
             "exclusiveMinimum": 0,
             "maximum": 60,
             "default": 30,
-            "description": "Seconds for one page, from the first byte sent to the last byte read.",
+            "description": "Timeout of a page in seconds, from the first byte sent to the last byte read.",
             "x-operational": True,
         },
         "max_bytes": {
             "type": "integer",
             "minimum": 1,
             "default": 32 * 2**20,
-            "description": "The largest page that is read.",
+            "description": "Maximum size of a page, in bytes.",
             "x-operational": True,
         },
-        "username": {"type": "string", "description": "For HTTP Basic authentication.", "x-operational": True},
-        "password": {"type": "string", "secret": True, "description": "Given as password_env.", "x-operational": True},
+        "username": {
+            "type": "string",
+            "description": "User name for HTTP Basic authentication.",
+            "x-operational": True,
+        },
+        "password": {
+            "type": "string",
+            "secret": True,
+            "description": "Password, given as password_env.",
+            "x-operational": True,
+        },
         "token": {
             "type": "string",
             "secret": True,
-            "description": "A bearer token, given as token_env. Credentials go to the hosts of start_urls and sitemaps.",
+            "description": "A bearer token, given as token_env. Credentials are sent only to the hosts of start_urls"
+            " and sitemaps.",
             "x-operational": True,
         },
     },

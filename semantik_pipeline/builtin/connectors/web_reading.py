@@ -85,7 +85,7 @@ class Reader:
 
     async def _page(self, answer: Answer) -> Reading:
         if not self.wanted_type(answer.media_type):
-            why = f"{answer.url} is {answer.media_type or 'of no media type'}, which media_types does not name."
+            why = f"{answer.url} has {answer.media_type or 'no media type'}; media_types does not include it."
             return Reading(kind=Kind.OTHER_TYPE, why=why, answer=answer)
         page = await self._parsed(answer)
         original = self._original(page, answer.url)

@@ -59,7 +59,7 @@ class Robots:
             except CANNOT_CONNECT as error:
                 if url == first:
                     raise
-                raise type(error)(f"{first} leads to {url}: {error.message}", error.hint) from error
+                raise type(error)(f"{first} redirects to {url}: {error.message}", error.hint) from error
             if answer.target is None:
                 break
             url = answer.target
@@ -73,7 +73,7 @@ def _refuse_silence(answer: Answer) -> None:
 
     if answer.status == 429 or answer.status >= 500:
         raise NotNow(
-            f"{answer.url} answered {answer.status}: nothing may be read before it can be.",
+            f"{answer.url} answered {answer.status}: nothing may be read until it can be.",
             "It is tried again later.",
             answer.retry_after,
         )

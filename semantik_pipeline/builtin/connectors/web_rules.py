@@ -85,8 +85,8 @@ def given(url: str) -> str:
     found = canonical(url)
     if found is None:
         raise PluginConfigError(
-            f"{url!r} is no URL that the connector web can read.",
-            "Give http:// or https:// and a host, without a user name; credentials are options of their own.",
+            f"{url!r} is not a URL that the connector web can read.",
+            "Give http:// or https:// and a host, without a user name; credentials have their own options.",
         )
     return found
 

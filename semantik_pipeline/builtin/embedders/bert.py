@@ -95,7 +95,7 @@ def _read(file: Path, device: str) -> dict[str, torch.Tensor]:
     try:
         return load_file(file, device=device)
     except SafetensorError as error:
-        raise PluginLoadError(f"The weights {file} can't be read: {error}.", "Fetch the model anew.") from None
+        raise PluginLoadError(f"The weights {file} can't be read: {error}.", "Download the model again.") from None
 
 
 class Weights:

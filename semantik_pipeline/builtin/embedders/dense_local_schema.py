@@ -20,24 +20,25 @@ LOADING: dict[str, Any] = {
     "precision": {
         "enum": list(PRECISIONS),
         "default": "auto",
-        "description": "Of the matrix products; auto is bfloat16 where the hardware is faster in it.",
+        "description": "Precision of the matrix products; auto is bfloat16 where the hardware is faster with it.",
         **_OPERATIONAL,
     },
     "max_batch_tokens": {
         "type": ["integer", "null"],
         "minimum": 1,
-        "description": "Tokens of one micro-batch, padding included; out-of-memory halves it.",
+        "description": "Maximum number of tokens in a micro-batch, including padding; halved if the device runs out"
+        " of memory.",
         **_OPERATIONAL,
     },
     "trust_remote_code": {
         "type": "boolean",
         "default": False,
-        "description": "Run Python code that the model's folder brings. Read it first.",
+        "description": "Run Python code from the model's folder. Read it first.",
         **_OPERATIONAL,
     },
     "models_dir": {
         "type": ["string", "null"],
-        "description": "Where models are looked for first; unless given, the setting models.dir.",
+        "description": "Folder in which models are looked for first (default: the setting models.dir).",
         **_OPERATIONAL,
     },
 }
@@ -46,11 +47,17 @@ SCHEMA: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
     "properties": {
-        "model": {"type": "string", "default": NAMES[0], "description": "A name on the hub, or a folder."},
+        "model": {"type": "string", "default": NAMES[0], "description": "Name on the hub, or a folder."},
         "revision": {"type": ["string", "null"], "description": "Branch, tag or commit on the hub."},
-        "query_prompt": {"type": ["string", "null"], "description": "Before each query; null: the model's own."},
-        "document_prompt": {"type": ["string", "null"], "description": "Before each text; null: the model's own."},
-        "normalize": {"type": "boolean", "default": True, "description": "Make vectors of length one."},
+        "query_prompt": {
+            "type": ["string", "null"],
+            "description": "Text that is prepended to each query; null means the model's own.",
+        },
+        "document_prompt": {
+            "type": ["string", "null"],
+            "description": "Text that is prepended to each document text; null means the model's own.",
+        },
+        "normalize": {"type": "boolean", "default": True, "description": "Normalize vectors to length one."},
         **LOADING,
     },
 }

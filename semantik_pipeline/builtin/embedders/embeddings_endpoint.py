@@ -38,7 +38,7 @@ class EmbeddingsEndpoint(JsonEndpoint):
             vectors = [row["embedding"] for row in rows]
             finite = all(math.isfinite(value) for vector in vectors for value in vector)
         except (ValueError, KeyError, TypeError) as error:
-            raise PermanentError(f"{self.url} answered with no embeddings ({type(error).__name__}).") from None
+            raise PermanentError(f"{self.url} answered without embeddings ({type(error).__name__}).") from None
         if indices != list(range(count)):
             raise PermanentError(f"{self.url} answered with {len(indices)} vectors for {count} texts.")
         if not finite:
@@ -47,6 +47,6 @@ class EmbeddingsEndpoint(JsonEndpoint):
         if len(lengths) > 1 or (self.dimensions and lengths != {self.dimensions}):
             raise DimensionMismatch(
                 f"{self.url} answered with vectors of {sorted(lengths)} numbers for dimensions={self.dimensions}.",
-                "Set dimensions to what the model gives, or leave it out.",
+                "Set dimensions to those of the model, or leave it out.",
             )
         return vectors

@@ -32,7 +32,7 @@ class LearnedSparseEncoder(EmbeddingPlugin):
     PLUGIN_VERSION: ClassVar[str] = "1.0.0"
     METADATA: ClassVar[dict[str, Any]] = {
         "name": "Learned sparse encoder",
-        "description": "Weights words by a model (SPLADE) in place of BM25. Needs weights of its own.",
+        "description": "Weights words with a model (SPLADE) instead of BM25. Requires separate model weights.",
     }
 
     def __init__(self, config: dict[str, Any] | None = None) -> None:
@@ -53,8 +53,8 @@ class LearnedSparseEncoder(EmbeddingPlugin):
         self, texts: list[str], batch_size: int = 32, *, mode: EmbeddingMode = EmbeddingMode.DOCUMENT
     ) -> Any:
         raise PluginConfigError(
-            "learned-sparse gives sparse vectors, and no dense ones.",
-            "Name it in sparse.model, and another plugin in embedding.",
+            "learned-sparse produces only sparse vectors, no dense ones.",
+            "Set sparse.model to its model, and choose another plugin for embedding.",
         )
 
     async def embed_sparse(
@@ -110,13 +110,14 @@ class LearnedSparseEncoder(EmbeddingPlugin):
             "type": "object",
             "additionalProperties": False,
             "properties": {
-                "model": {"type": ["string", "null"], "description": "A name on the hub, or a folder."},
+                "model": {"type": ["string", "null"], "description": "Name on the hub, or a folder."},
                 "revision": {"type": ["string", "null"], "description": "Branch, tag or commit on the hub."},
                 "max_terms": {
                     "type": "integer",
                     "minimum": 1,
                     "default": 256,
-                    "description": "Terms of one vector, the weightiest; a point takes 6 bytes for each.",
+                    "description": "Maximum number of terms in a vector, those with the largest weights; each takes 6"
+                    " bytes in a point.",
                 },
                 **LOADING,
             },
@@ -136,7 +137,7 @@ class LearnedSparseEncoder(EmbeddingPlugin):
 def _locate(config: dict[str, Any]) -> ModelFiles:
     """Find the model's folder. Raises PluginError, which lists where it was looked for."""
     if not config.get("model"):
-        raise PluginConfigError("learned-sparse has no model.", "Name one in sparse.model.")
+        raise PluginConfigError("learned-sparse needs a model.", "Set sparse.model.")
     return locate_model(
         config["model"],
         revision=config.get("revision"),

@@ -162,8 +162,8 @@ class MicroBatches:
         release_memory(self.device)
         if len(lengths) == 1:
             raise OutOfMemory(
-                f"The device {self.device!r} has not the memory for one text of {lengths[0]} tokens.",
-                "Free its memory, use a smaller model, or set device: cpu.",
+                f"The device {self.device!r} does not have enough memory for one text of {lengths[0]} tokens.",
+                "Free memory on it, use a smaller model, or set device: cpu.",
             ) from error
         self.batch_tokens = max(1, min(self.batch_tokens, len(lengths) * lengths[0] // 2))
 

@@ -95,7 +95,7 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text("utf-8"))
     except (ValueError, OSError) as error:
-        raise PluginLoadError(f"The model file {path} can't be read: {error}.", "Fetch the model anew.") from None
+        raise PluginLoadError(f"The model file {path} can't be read: {error}.", "Download the model again.") from None
 
 
 def _pooling_mode(pooling: dict[str, Any]) -> str | None:

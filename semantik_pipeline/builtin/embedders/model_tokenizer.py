@@ -117,7 +117,7 @@ class ModelTokenizer:
         for name in ("tokenizer.json", "vocab.txt", "sentencepiece.bpe.model", "spiece.model", "vocab.json"):
             if (self._path / name).is_file():
                 return file_digest(self._path / name)[:16]
-        raise PluginLoadError(f"The model in {self._path} has no tokenizer file.", "Fetch the model anew.")
+        raise PluginLoadError(f"The model in {self._path} has no tokenizer file.", "Download the model again.")
 
 
 def _from_file(file: Path):
@@ -126,7 +126,7 @@ def _from_file(file: Path):
     try:
         return Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises bare Exception
-        raise PluginLoadError(f"The tokenizer {file} can't be read: {error}.", "Fetch the model anew.") from error
+        raise PluginLoadError(f"The tokenizer {file} can't be read: {error}.", "Download the model again.") from error
 
 
 def _converted(path: Path):

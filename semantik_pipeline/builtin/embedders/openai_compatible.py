@@ -90,7 +90,8 @@ class OpenAICompatibleEmbedder(RemoteModel, EmbeddingPlugin):
             self._dimension = vectors.shape[1]
         if vectors.shape[1] != self._dimension:
             raise DimensionMismatch(
-                f"{self._endpoint.url} answered with vectors of {vectors.shape[1]} numbers, before of {self._dimension}.",
+                f"{self._endpoint.url} answered with vectors of {vectors.shape[1]} numbers, earlier with vectors of"
+                f" {self._dimension}.",
                 "The server's model has changed: reindex the collection.",
             )
         return vectors

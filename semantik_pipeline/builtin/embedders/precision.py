@@ -56,9 +56,10 @@ def _tell_of_gpu() -> None:
     import torch
 
     built = torch.version.cuda
-    why = f"CUDA {built} can't start; see that the driver is new enough" if built else "it is built without CUDA"
+    why = f"CUDA {built} can't start; check that the driver is new enough" if built else "it is built without CUDA"
     log.warning(
-        "There is a GPU, and torch can't use it (%s): models work on the CPU. Set device: cpu if that is meant.", why
+        "There is a GPU, but torch can't use it (%s), so models run on the CPU. Set device: cpu if that is intended.",
+        why,
     )
 
 

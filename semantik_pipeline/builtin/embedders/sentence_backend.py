@@ -41,7 +41,7 @@ class SentenceBackend:
         except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
             raise PluginLoadError(
                 f"sentence-transformers can't load the model in {card.path}: {error}.",
-                "If the model brings code of its own, read it and set trust_remote_code: true.",
+                "If the model has its own code, read it and set trust_remote_code: true.",
             ) from error
         self._model.eval()
         self.parameters = sum(parameter.numel() for parameter in self._model.parameters())

@@ -44,5 +44,5 @@ class TracedForward:
                 warnings.simplefilter("ignore")  # newer torch deprecates tracing; without it, calls are only slower
                 return torch.jit.trace(self.forward, self._example(), check_trace=False)
         except Exception as error:  # the exception types differ between torch versions
-            log.info("the light forward is not traced, busy threads will slow it: %s", error)
+            log.info("the model's forward pass could not be traced, so busy threads slow it down: %s", error)
             return None

@@ -29,7 +29,7 @@ class KeywordsExtractor(ExtractorPlugin):
     PLUGIN_VERSION = "1.0.0"
     METADATA = {
         "name": "Keywords",
-        "description": "The most telling phrases of a text, by YAKE (unsupervised, no model).",
+        "description": "The most characteristic phrases of a text, by YAKE (unsupervised, no model).",
         "semantik_version": ">=2.0,<3",
     }
 
@@ -49,7 +49,7 @@ class KeywordsExtractor(ExtractorPlugin):
                 "language": {
                     "type": "string",
                     "default": "auto",
-                    "description": "ISO 639-1 code whose stop words are used, or auto.",
+                    "description": "ISO 639-1 code of the language whose stop words are used, or auto.",
                 },
                 "top": {"type": "integer", "minimum": 1, "maximum": 100, "default": 8},
                 "max_words": {"type": "integer", "minimum": 1, "maximum": 5, "default": 3},

@@ -53,19 +53,20 @@ class LanguageExtractor(ExtractorPlugin):
                     "items": {"type": "string", "minLength": 2, "maxLength": 2},
                     "minItems": 2,
                     "default": None,
-                    "description": "ISO 639-1 codes to choose from; null: all that lingua knows.",
+                    "description": "ISO 639-1 codes to choose from; null means all that lingua knows.",
                 },
                 "accuracy": {
                     "enum": ["low", "high"],
                     "default": "low",
-                    "description": "high tells short texts apart too, for ten times the memory.",
+                    "description": "high also works for short texts, but takes ten times the memory.",
                 },
                 "sample_chars": {"type": "integer", "minimum": 100, "default": 1000},
                 "min_letters": {
                     "type": ["integer", "null"],
                     "minimum": 1,
                     "default": None,
-                    "description": "Shorter texts get no language; null: 120 at low accuracy, 20 at high.",
+                    "description": "Texts with fewer letters get no language; null means 120 at low accuracy, 20 at"
+                    " high.",
                 },
                 "min_confidence": {"type": "number", "minimum": 0, "maximum": 1, "default": 0.5},
             },

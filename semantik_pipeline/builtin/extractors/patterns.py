@@ -55,7 +55,7 @@ class PatternsExtractor(ExtractorPlugin):
                     "type": "array",
                     "items": {"enum": list(TYPES)},
                     "default": list(TYPES),
-                    "description": "Which of the built-in types to look for.",
+                    "description": "Built-in types to look for.",
                 },
                 "patterns": {
                     "type": "array",

@@ -56,7 +56,7 @@ class SpacyNerExtractor(ExtractorPlugin):
                     "type": ["array", "null"],
                     "items": {"type": "string"},
                     "default": None,
-                    "description": "Entity types to keep; null: all.",
+                    "description": "Entity types to keep; null means all.",
                 },
                 "batch_size": {"type": "integer", "minimum": 1, "default": 64, "x-operational": True},
             },
@@ -137,11 +137,12 @@ def _why_missing(model: str) -> PluginLoadError | PluginConfigError | None:
         return None
     if Path(model).exists():
         return PluginConfigError(
-            f"{model} is no spaCy pipeline: it has no meta.json.", "Give the folder that nlp.to_disk wrote."
+            f"{model} is not a spaCy pipeline: it has no meta.json.", "Give the folder that nlp.to_disk wrote."
         )
     return PluginLoadError(
         f"The spaCy pipeline {model!r} is not installed.",
-        f"Install it (python -m spacy download {model}), or set the option model to one that is, or to its folder.",
+        f"Install it (python -m spacy download {model}), or set the option model to an installed pipeline or its"
+        " folder.",
     )
 
 

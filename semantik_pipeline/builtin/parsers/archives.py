@@ -44,7 +44,7 @@ def _refuse_sizes(members: list[zipfile.ZipInfo], packed: int, name: str, max_un
     if unpacked > max_unpacked or (unpacked > HARMLESS and unpacked > MAX_RATIO * packed):
         raise UnsupportedContent(
             f"{name} would unpack from {packed:,} to {unpacked:,} bytes: a zip bomb, or too large.",
-            "Raise max_unpacked_bytes of the parser if the file is trusted.",
+            "Raise max_unpacked_bytes of the parser if you trust the file.",
         )
 
 

@@ -47,7 +47,7 @@ def _decode(content: bytes, name: str, declared: str | None) -> tuple[str, str]:
     if silent:
         return content.decode(silent, "replace"), silent
     if content.count(0) > max(len(content) // 1000, 8):
-        raise UnsupportedContent(f"{name} is no text: it is full of zero bytes.", "Exclude it.")
+        raise UnsupportedContent(f"{name} is not text: it is full of zero bytes.", "Exclude it.")
     try:
         return content.decode("utf-8"), "utf-8"
     except UnicodeDecodeError:
@@ -81,7 +81,7 @@ def _guessed(content: bytes, name: str) -> tuple[str, str]:
     matches = from_bytes(content[:SAMPLE], cp_exclusion=["utf_16", "utf_16_le", "utf_16_be", "utf_32", "utf_7"])
     best = matches.best()
     if best is None:
-        raise UnsupportedContent(f"{name} is no text in any known encoding.", "Exclude it, or convert it to UTF-8.")
+        raise UnsupportedContent(f"{name} is not text in any known encoding.", "Exclude it, or convert it to UTF-8.")
     western = _has_single_high_bytes(content[:SAMPLE]) if best.multi_byte_usage else False
     western = western or any(_is_western(match, best) for match in matches)
     encoding = "cp1252" if western else best.encoding
@@ -106,5 +106,5 @@ def _without_control(text: str, name: str) -> str:
     is not text."""
     found = sum(1 for _ in _CONTROL.finditer(text[:SAMPLE]))
     if found > max(len(text[:SAMPLE]) // 100, 8):
-        raise UnsupportedContent(f"{name} is no text: it is full of control characters.", "Exclude it.")
+        raise UnsupportedContent(f"{name} is not text: it is full of control characters.", "Exclude it.")
     return _CONTROL.sub(" ", text)

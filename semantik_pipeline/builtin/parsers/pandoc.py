@@ -28,7 +28,7 @@ def html_of(content: bytes, source_format: str, name: str) -> str:
     command = [pandoc, "+RTS", f"-M{HEAP}", "-RTS", "--sandbox", "--from", source_format, "--to", "html"]
     done = subprocess.run(command, input=content, capture_output=True, check=False)
     if done.returncode == _HEAP_EXHAUSTED:
-        raise UnsupportedContent(f"{name} needs more than {HEAP} of memory to be read by pandoc.")
+        raise UnsupportedContent(f"pandoc needs more than {HEAP} of memory to read {name}.")
     if done.returncode:
         reason = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit code {done.returncode}"]
         raise UnsupportedContent(f"{name} cannot be read as {source_format}: {reason[0]}.")

@@ -40,7 +40,8 @@ class UnstructuredParser(ParserPlugin):
     OUTPUT_VERSION = "2"
     METADATA = {
         "name": "Office, HTML, mail, e-books",
-        "description": "docx, pptx, xlsx, odt, epub, rtf, html, xml, eml, msg; .doc and .ppt where LibreOffice is.",
+        "description": "docx, pptx, xlsx, odt, epub, rtf, html, xml, eml, msg; .doc and .ppt if LibreOffice is"
+        " installed.",
         "requires": ["unstructured>=0.16"],
     }
 
@@ -62,7 +63,7 @@ class UnstructuredParser(ParserPlugin):
                     "type": "integer",
                     "minimum": 1,
                     "default": 512 * 2**20,
-                    "description": "The largest archive (docx, xlsx, epub …) by its unpacked size.",
+                    "description": "Maximum unpacked size of an archive (docx, xlsx, epub …), in bytes.",
                     "x-operational": True,
                 }
             },
@@ -101,7 +102,9 @@ class UnstructuredParser(ParserPlugin):
 def _format(content: bytes, file_path: str | None, media_type: str | None) -> str:
     kind = media_type if media_type in FORMATS else media_type_of(content, file_path or "")
     if kind not in FORMATS:
-        raise UnsupportedContent(f"{file_path or 'The document'} is {media_type or kind}, which no reader here takes.")
+        raise UnsupportedContent(
+            f"{file_path or 'The document'} is {media_type or kind}, which this parser does not support."
+        )
     return FORMATS[kind]
 
 
@@ -110,7 +113,7 @@ def _parsed(content: bytes, source_format: str, name: str) -> ParsedDocument:
     head = _mail_head(content, source_format)
     text, elements, first_heading = assemble([*head.pieces(), *parts])
     if not text:
-        raise SkipDocument(f"{name} has no text in it.")
+        raise SkipDocument(f"{name} contains no text.")
     title = head.subject or _own_title(content, source_format, name) or first_heading
     return ParsedDocument(text, elements, dict(head.metadata), title)
 

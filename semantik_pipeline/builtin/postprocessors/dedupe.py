@@ -43,7 +43,7 @@ class DedupePostprocessor(FromHits):
             "exclusiveMinimum": 0,
             "maximum": 1,
             "default": 0.9,
-            "description": "Share of the runs of three words of both texts that both have (Jaccard's index).",
+            "description": "Share of three-word sequences that two texts must have in common (Jaccard index).",
         },
     }
 

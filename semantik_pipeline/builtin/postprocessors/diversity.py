@@ -38,7 +38,7 @@ class DiversityPostprocessor(FromHits):
             "minimum": 0,
             "maximum": 1,
             "default": 0.7,
-            "description": "1: relevance alone counts; 0: only that a hit is unlike those before it.",
+            "description": "1 ranks only by relevance; 0 only by how much a hit differs from those before it.",
         },
     }
 
@@ -46,7 +46,7 @@ class DiversityPostprocessor(FromHits):
         pool, rest = hits[: self.POOL], hits[self.POOL :]
         vectors = await context.vectors(pool)
         if pool and all(vector is None for vector in vectors):
-            raise PluginError("the store gives no vectors, by which hits are compared")
+            raise PluginError("the store returns no vectors, which are needed to compare hits")
         order = marginal_order([hit.score for hit in pool], vectors, self.option("lambda"))
         return [*(pool[place] for place in order), *rest]
 

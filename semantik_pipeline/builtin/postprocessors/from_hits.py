@@ -20,7 +20,7 @@ class FromHits(PostprocessorPlugin):
 
     @classmethod
     async def health_check(cls, config: dict[str, Any] | None = None) -> HealthStatus:
-        return HealthStatus(HealthState.HEALTHY, "needs nothing")
+        return HealthStatus(HealthState.HEALTHY, "needs no model and no server")
 
     def option(self, name: str) -> Any:
         """The configured value, or else the schema's default."""

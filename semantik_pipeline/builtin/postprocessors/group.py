@@ -36,13 +36,14 @@ class GroupPostprocessor(FromHits):
             "minimum": 1,
             "maximum": 50,
             "default": 3,
-            "description": "Passages of a document, at most: the best one and those that follow it.",
+            "description": "Maximum number of passages of a document: the best one and those ranked next.",
         },
         "score": {
             "type": "string",
             "enum": ["several", "best"],
             "default": "several",
-            "description": "A document's score: several good passages count for more than one, or its best one's.",
+            "description": "Score of a document: several ranks a document with several good passages higher; best is"
+            " the score of its best passage.",
         },
     }
 

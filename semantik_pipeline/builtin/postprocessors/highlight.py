@@ -23,7 +23,7 @@ class HighlightPostprocessor(FromHits):
     ANNOTATES = True
     METADATA: ClassVar[dict[str, Any]] = {
         "name": "Highlight",
-        "description": "Marks the query's words, and the passage that answers best.",
+        "description": "Marks the query's words, and the passage that matches best.",
         "license": "Apache-2.0",
     }
 
@@ -33,12 +33,12 @@ class HighlightPostprocessor(FromHits):
             "minimum": 20,
             "maximum": 5000,
             "default": 320,
-            "description": "Characters of the best passage, at most.",
+            "description": "Maximum number of characters of the best passage.",
         },
         "language": {
             "type": "string",
             "default": "english",
-            "description": "Whose rules words follow where nobody knows a hit's language; none: no rules.",
+            "description": "Language whose stemming rules apply if that of a hit is unknown; none means no rules.",
         },
     }
 

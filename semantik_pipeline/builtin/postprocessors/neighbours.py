@@ -37,7 +37,7 @@ class NeighboursPostprocessor(FromHits):
         "section": {
             "type": "boolean",
             "default": False,
-            "description": "All that stands under the same headings as the hit, beside those.",
+            "description": "Also everything under the same headings as the hit.",
         },
     }
 

@@ -26,10 +26,11 @@ class CrossEncoderReranker(LocalModelReranker):
     PLUGIN_VERSION: ClassVar[str] = "2.0.0"
     METADATA: ClassVar[dict[str, Any]] = {
         "name": "Cross-encoder",
-        "description": "Reads query and text together; the most exact, and the slowest. Needs weights of its own.",
+        "description": "Reads query and text together; the most accurate and the slowest. Requires separate model"
+        " weights.",
     }
     DEFAULT_MODEL: ClassVar[str] = "cross-encoder/ms-marco-MiniLM-L6-v2"
-    MODEL_OPTION: ClassVar[str] = "A name on the hub, or a folder."
+    MODEL_OPTION: ClassVar[str] = "Name on the hub, or a folder."
     MODEL_KIND: ClassVar[str] = "cross-encoder"
     CALIBRATED: ClassVar[bool] = True
 
@@ -57,6 +58,6 @@ class CrossEncoderReranker(LocalModelReranker):
     @classmethod
     def get_config_schema(cls) -> dict[str, Any]:
         schema = super().get_config_schema()
-        told = "What makes a text relevant, in a sentence; for models that are told (Qwen3-Reranker)."
+        told = "One sentence on what makes a text relevant, for models that take an instruction (Qwen3-Reranker)."
         instruction = {"type": ["string", "null"], "description": told}
         return {**schema, "properties": {**schema["properties"], "instruction": instruction}}

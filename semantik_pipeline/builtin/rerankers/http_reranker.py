@@ -22,50 +22,57 @@ SCHEMA: dict[str, Any] = {
     "additionalProperties": False,
     "required": ["base_url", "model"],
     "properties": {
-        **remote_options(timeout=10, max_retries=2, within="as far as the search's deadline lets."),
+        **remote_options(timeout=10, max_retries=2, within="as far as the search's deadline allows."),
         "base_url": {
             "type": "string",
-            "description": "The address before /rerank: https://api.cohere.com/v2, https://api.jina.ai/v1, http://gpu:8000/v1 ...",
+            "description": "URL of the API, without /rerank: https://api.cohere.com/v2, https://api.jina.ai/v1,"
+            " http://gpu:8000/v1 ...",
             **HOW,
         },
         "shape": {
             "enum": [*SHAPES],
             "default": "cohere",
-            "description": "Of the request: cohere (Jina and vLLM too), voyage, or tei (text-embeddings-inference).",
+            "description": "Format of the request: cohere (also for Jina and vLLM), voyage, or tei"
+            " (text-embeddings-inference).",
             **HOW,
         },
         "max_documents": {
             "type": ["integer", "null"],
             "default": None,
             "minimum": 1,
-            "description": "Texts of one request; null: 32 in the shape tei, which takes no more unless it is told to, else 100.",
+            "description": "Maximum number of texts in a request; null means 32 with the shape tei, which accepts no"
+            " more by default, and 100 otherwise.",
             **HOW,
         },
         "truncate": {
             "type": "boolean",
             "default": True,
-            "description": "In the shape tei: the server reads the beginning of a text that is too long for its model; false: it refuses.",
+            "description": "With the shape tei: whether the server cuts a text that is too long for its model; false"
+            " means that it refuses the text.",
             **HOW,
         },
         "max_query_tokens": {
             "type": "integer",
             "default": 512,
             "minimum": 1,
-            "description": "Tokens of a query that the server's model reads, about; no more is sent, and a warning says so.",
+            "description": "Approximate number of tokens of a query that the server's model reads. A longer query is"
+            " cut, with a warning.",
             **HOW,
         },
         "max_doc_tokens": {
             "type": "integer",
             "default": 4096,
             "minimum": 1,
-            "description": "The same of a passage. What a server cuts off itself nobody is told of, so say what its model reads.",
+            "description": "The same for a passage. Set it to what the model reads, because there is no warning if"
+            " the server itself cuts a passage.",
             **HOW,
         },
         "longest_wait": {
             "type": "number",
             "default": 1.0,
             "minimum": 0,
-            "description": "Seconds that a server may ask to wait; of one that asks for more the search goes on without.",
+            "description": "Maximum number of seconds that a server may ask to wait. If it asks for more, the search"
+            " continues without it.",
             **HOW,
         },
     },

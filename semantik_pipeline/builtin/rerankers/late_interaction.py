@@ -45,8 +45,10 @@ class LateInteractionReranker(LocalModelReranker):
         "description": "MaxSim over the embedding model's own token vectors, with feedback from the best; no download.",
     }
     DEFAULT_MODEL: ClassVar[str] = NAMES[0]
-    MODEL_OPTION: ClassVar[str] = "A name or a folder: an embedding model, best the collection's own, or a ColBERT."
-    MODEL_KIND: ClassVar[str] = "model of late-interaction"
+    MODEL_OPTION: ClassVar[str] = (
+        "Name or folder of an embedding model, preferably the collection's own, or of a ColBERT model."
+    )
+    MODEL_KIND: ClassVar[str] = "late-interaction model"
     EMBEDDER_OPTIONS: ClassVar[Mapping[str, tuple[str, ...]]] = {"dense-local": ("model", "revision", *LOADING)}
 
     async def rerank(  # type: ignore[override]  # the contract lets a plugin leave arguments out

@@ -102,7 +102,7 @@ def _load(located: ModelFiles, device: str, trust_remote_code: bool) -> Any:
         from sentence_transformers import MultiVectorEncoder
     except ImportError:
         raise PluginLoadError(
-            f"The model {located.name!r} has several vectors for a text, which needs sentence-transformers 6.",
+            f"The model {located.name!r} produces several vectors for a text, which requires sentence-transformers 6.",
             "pip install -U 'sentence-transformers>=6'",
         ) from None
     from transformers.utils.logging import disable_progress_bar

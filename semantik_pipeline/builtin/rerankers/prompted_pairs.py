@@ -101,7 +101,7 @@ def _tell_assumed(card: ModelCard) -> None:
     """Log that the model is assumed to be a reranker: a language model's files don't say so, but its name may."""
     if _is_causal(card):
         level = logging.INFO if "rerank" in str(card.path).lower() else logging.WARNING
-        told = "%s is a language model; it is taken for a Qwen3-Reranker, and ranks by its yes or no"
+        told = "%s is a language model; it is treated as a Qwen3-Reranker, which ranks by yes or no"
         log.log(level, told, card.path)
 
 
@@ -112,7 +112,7 @@ def _tokenizer(card: ModelCard) -> Any:
         found = Tokenizer.from_file(str(card.path / "tokenizer.json"))
     except Exception as error:  # the library raises bare Exception
         raise PluginLoadError(
-            f"The tokenizer in {card.path} can't be read: {error}.", "Fetch the model anew."
+            f"The tokenizer in {card.path} can't be read: {error}.", "Download the model again."
         ) from error
     found.no_truncation()
     found.no_padding()

@@ -70,8 +70,8 @@ class RelevanceFeedbackReranker(RerankerPlugin):
         (they are not ``calibrated``). Raises PluginError if there are no vectors."""
         if vectors is None or feedback_vectors is None:
             raise PluginError(
-                "The store gives no vectors, by which passages are compared.",
-                "Choose another reranker (search.reranker), or search without.",
+                "The store returns no vectors, which are needed to compare passages.",
+                "Choose another reranker (search.reranker), or search without one.",
             )
         return best_first(resemblance(vectors, feedback_vectors), top_k)
 

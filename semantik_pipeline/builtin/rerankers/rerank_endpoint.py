@@ -55,7 +55,7 @@ class RerankEndpoint(JsonEndpoint):
                 for row in rows
             ]
         except (ValueError, KeyError, TypeError) as error:
-            raise PermanentError(f"{self.url} answered with no ranking ({type(error).__name__}).") from None
+            raise PermanentError(f"{self.url} answered without a ranking ({type(error).__name__}).") from None
 
 
 def _whole(given: Any) -> int:

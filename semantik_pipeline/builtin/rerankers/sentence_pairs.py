@@ -78,10 +78,11 @@ def _check_trained(card: ModelCard) -> None:
     if its_own or classifies or "AutoModelForSequenceClassification" in (card.config.get("auto_map") or {}):
         return
     raise PluginLoadError(
-        f"The model in {card.path} was not made for ranking: it is a {', '.join(architectures) or 'model of no known kind'}"
+        f"The model in {card.path} was not made for ranking: it is a"
+        f" {', '.join(architectures) or 'model of unknown kind'}"
         " without an output for the score.",
-        "Name a cross-encoder: its config.json says ...ForSequenceClassification. An embedding model ranks by the reranker"
-        " late-interaction.",
+        "Use a cross-encoder; its config.json names ...ForSequenceClassification. For an embedding model, use the"
+        " reranker late-interaction.",
     )
 
 

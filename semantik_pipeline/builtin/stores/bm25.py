@@ -49,7 +49,7 @@ class Bm25Vectors:
         unknown = sorted(set(options) - {*_OURS, *_DIRECT})
         if unknown:
             known = ", ".join((*_OURS, *_DIRECT))
-            raise UsageError(f"BM25 has no option {unknown[0]!r}.", f"It has {known}.")
+            raise UsageError(f"BM25 has no option {unknown[0]!r}.", f"Its options are {known}.")
         self._options = options
         self._by_document = bool(options.get("by_document"))
         self._in_pairs = "by_document" in options

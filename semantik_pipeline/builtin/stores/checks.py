@@ -21,7 +21,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,200}")
 def check_name(name: str) -> None:
     """Raise UsageError for a name that is not valid for both a folder and a collection."""
     if not _NAME.fullmatch(name):
-        raise UsageError(f"{name!r} can't name an index.", "Use letters, digits, '-' and '_', at most 200.")
+        raise UsageError(f"{name!r} can't be the name of an index.", "Use at most 200 letters, digits, '-' and '_'.")
 
 
 def missing_index(name: str) -> UsageError:
@@ -39,7 +39,7 @@ def check_same_spec(name: str, known: IndexSpec, wanted: IndexSpec) -> None:
         has, asked = getattr(known, field), getattr(wanted, field)
         if has != asked:
             raise UsageError(
-                f"The index {name} was made with {field} {has!r}, not {asked!r}.",
+                f"The index {name} was created with {field} {has!r}, not {asked!r}.",
                 "Build a new generation, or drop the index.",
             )
 
@@ -61,7 +61,7 @@ def vector_rows(name: str, points: Sequence[Point], dimension: int) -> list[list
     matrix = np.stack([np.asarray(point.vector, dtype=np.float32) for point in points])
     if not np.isfinite(matrix).all():
         bad = points[int(np.flatnonzero(~np.isfinite(matrix).all(axis=1))[0])]
-        raise PermanentError(f"The vector of point {bad.id} for the index {name} holds NaN or infinity.")
+        raise PermanentError(f"The vector of point {bad.id} for the index {name} contains NaN or infinity.")
     return matrix.tolist()
 
 
@@ -76,7 +76,7 @@ def query_vector(name: str, request: SearchRequest, spec: IndexSpec) -> list[flo
         raise UsageError(f"The index {name} has no BM25 leg.", "Search it by vector alone (mode dense).")
     if request.sparse is not None:
         if not spec.sparse_vectors:
-            raise UsageError(f"The index {name} has no sparse vectors of a model.", "Search it by text.")
+            raise UsageError(f"The index {name} has no sparse vectors from a model.", "Search it by text.")
         check_sparse("the query", request.sparse)
     if request.vector is None:
         return None
@@ -84,7 +84,7 @@ def query_vector(name: str, request: SearchRequest, spec: IndexSpec) -> list[flo
     if vector.shape != (spec.dimension,):
         raise wrong_dimension(name, spec.dimension, vector.shape[-1] if vector.ndim else 0)
     if not np.isfinite(vector).all():
-        raise UsageError("The query's vector holds NaN or infinity.")
+        raise UsageError("The query's vector contains NaN or infinity.")
     return vector.tolist()
 
 
@@ -102,7 +102,7 @@ def sparse_rows(name: str, points: Sequence[Point], spec: IndexSpec) -> list[Spa
         return [None] * len(points)
     for point in points:
         if point.sparse is None:
-            raise UsageError(f"Point {point.id} for the index {name} brings no sparse vector.")
+            raise UsageError(f"Point {point.id} for the index {name} has no sparse vector.")
         check_sparse(f"point {point.id} for the index {name}", point.sparse)
     return [point.sparse if point.sparse and point.sparse.indices else None for point in points]
 
@@ -111,7 +111,9 @@ def check_sparse(whose: str, vector: SparseVector) -> None:
     """Raise PermanentError for a vector that no engine accepts."""
     lengths = len(vector.indices) == len(vector.values)
     if not lengths or len({*vector.indices}) != len(vector.indices) or not all(map(math.isfinite, vector.values)):
-        raise PermanentError(f"The sparse vector of {whose} has a term twice, lengths that differ, or NaN or infinity.")
+        raise PermanentError(
+            f"The sparse vector of {whose} has a duplicate term, lengths that differ, or NaN or infinity."
+        )
 
 
 def check_facet(name: str, spec: IndexSpec, key: str) -> None:
@@ -119,7 +121,7 @@ def check_facet(name: str, spec: IndexSpec, key: str) -> None:
     indexed = sorted(k for k, kind in spec.payload_indexes.items() if kind in ("keyword", "integer", "bool"))
     if key not in indexed:
         raise UsageError(
-            f"The index {name} has no facets of {key!r}.", f"It has those of {', '.join(indexed) or 'nothing'}."
+            f"The index {name} has no facets of {key!r}.", f"It has facets of {', '.join(indexed) or 'no field'}."
         )
 
 

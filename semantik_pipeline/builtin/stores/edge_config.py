@@ -36,7 +36,7 @@ def shard_config(spec: IndexSpec, edges: int = 0, segment_kb: int | None = None)
 
     distances = {"cosine": edge.Distance.Cosine, "dot": edge.Distance.Dot, "euclid": edge.Distance.Euclid}
     if spec.distance not in distances:
-        raise UsageError(f"Qdrant has no distance {spec.distance!r}.", f"It has {', '.join(distances)}.")
+        raise UsageError(f"Qdrant has no distance {spec.distance!r}.", f"Choose one of {', '.join(distances)}.")
     cold = edge.Memory.Cold
     idf = None if spec.sparse_vectors else edge.Modifier.Idf
     sparse = edge.EdgeSparseVectorParams(modifier=idf, memory=cold)

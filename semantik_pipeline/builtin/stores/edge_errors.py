@@ -21,7 +21,7 @@ def translated(index: str) -> Iterator[None]:
     except PipelineError:
         raise
     except (TypeError, ValueError) as error:  # UnicodeEncodeError is a ValueError
-        raise PermanentError(f"The index {index} can't take this: {_short(error)}.") from error
+        raise PermanentError(f"The index {index} rejects the request: {_short(error)}.") from error
     except Exception as error:
         if says_full(str(error)):
             raise full(index) from error
@@ -36,7 +36,7 @@ def says_full(text: str) -> bool:
 def full(index: str) -> StorageFull:
     return StorageFull(
         f"The disk of the index {index} is full.",
-        "Free some space and run the same command again; what was acknowledged is safe.",
+        "Free some space and run the same command again; acknowledged writes are safe.",
     )
 
 
@@ -52,7 +52,7 @@ def damaged(index: Path, error: Exception) -> TransientError:
     quarantined for it."""
     return TransientError(
         f"The index {index.name} can't be opened: {_short(error)}.",
-        f"Move {index} away, then `semantik verify --repair` builds it again from the ledger.",
+        f"Move {index} away; `semantik verify --repair` then rebuilds it from the ledger.",
     )
 
 

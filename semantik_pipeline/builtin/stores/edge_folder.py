@@ -46,7 +46,8 @@ class EdgeFolder:
         except Timeout:
             raise DataFolderInUse(
                 f"The index folder {self.path} is in use by {self._owner()}.",
-                "Search or index through that process, or end it and try again; a Qdrant server (qdrant.url) serves several.",
+                "Search or index through that process, or stop it and try again. A Qdrant server (qdrant.url) can"
+                " serve several processes.",
             ) from None
         self._lock = lock
         about = {"pid": os.getpid(), "command": " ".join(sys.argv) or sys.executable}

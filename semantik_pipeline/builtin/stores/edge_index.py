@@ -201,7 +201,7 @@ class EdgeIndex:
         if ids is not None:
             return [(list(some), self._filter(filter, list(some))) for some in slices(ids, _IDS)]
         if filter is None:
-            raise UsageError(f"Nothing says which points of {self.name} are meant.", "Give ids, a filter, or both.")
+            raise UsageError(f"No points of {self.name} are selected.", "Give ids, a filter, or both.")
         return [(None, self._filter(filter))]
 
     def _filter(self, filter: Filter | None, ids: list[str] | None = None) -> qdrant_edge.Filter | None:

@@ -136,7 +136,7 @@ def _die_with(parent: int) -> None:
     with suppress(OSError, AttributeError):  # Linux only; elsewhere an orphan finishes its work
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     if os.getppid() != parent:  # the parent died before the call above
-        sys.exit("The process that wanted this is gone.")
+        sys.exit("The process that started this has ended.")
 
 
 if __name__ == "__main__":

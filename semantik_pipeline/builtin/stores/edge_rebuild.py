@@ -43,7 +43,7 @@ JOURNAL = "updates"
 #: before that.
 FEW, ROUNDS = 8, 20
 
-_AS_IT_WAS = "It is as it was, and searched all the same."
+_AS_IT_WAS = "It is unchanged, and searches continue to use it."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,12 +114,17 @@ def _with_graph(folder: EdgeFolder, index: EdgeIndex, staged: Path, edges: int, 
         settle(staged)  # writes most of it while updates continue; they wait for the rest at the end
         with _following(index):
             if journal.whole and not _catch_up(folder, journal, twin):
-                log.info("The index %s changes faster than a copy with a graph can follow; it has none.", index.name)
+                log.info(
+                    "The index %s changes faster than a copy with a graph can be updated, so it gets no graph.",
+                    index.name,
+                )
                 return False
         with index.shard.still():
             if not journal.whole:
                 log.info(
-                    "The index %s is another since its graph was begun; the next optimize() tries again.", index.name
+                    "Not all updates of the index %s could be recorded while its graph was built; the next optimize()"
+                    " tries again.",
+                    index.name,
                 )
                 return False
             with _following(index):
@@ -147,7 +152,7 @@ def _following(index: EdgeIndex) -> Iterator[None]:
         raise full(index.name) from error
     except PipelineError as error:
         raise TransientError(
-            f"The index {index.name} was not optimised: its copy could not follow.", _AS_IT_WAS
+            f"The index {index.name} was not optimised: its copy could not be updated.", _AS_IT_WAS
         ) from error
 
 

@@ -93,20 +93,20 @@ class Calls:
         text = fault.text[:300]
         if fault.away:
             return ServiceUnavailable(
-                f"Qdrant at {self.url} is away: {text}.",
+                f"Qdrant at {self.url} is unavailable: {text}.",
                 "Check that it runs (qdrant.url).",
                 retry_after=fault.retry_after,
             )
         if fault.status == TLS:
             return PluginConfigError(
-                f"The certificate of Qdrant at {self.url} is not believed: {text}.",
-                "Name the file of the authority that signed it in SSL_CERT_FILE.",
+                f"The certificate of Qdrant at {self.url} is not trusted: {text}.",
+                "Set SSL_CERT_FILE to a file with the certificate of the authority that signed it.",
             )
         if fault.locked:
-            return ServiceUnavailable(f"Qdrant at {self.url} takes no changes: {text}.", "Unlock it: POST /locks.")
+            return ServiceUnavailable(f"Qdrant at {self.url} accepts no changes: {text}.", "Unlock it: POST /locks.")
         if fault.status in (401, 403):
             return PluginConfigError(
-                f"Qdrant at {self.url} refuses our API key: {text}.",
+                f"Qdrant at {self.url} refuses the API key: {text}.",
                 "Check the environment variable that api_key_env names.",
             )
         if fault.full:
@@ -114,9 +114,9 @@ class Calls:
         if fault.status == 404:
             return NoSuchCollection(f"Qdrant at {self.url} has no such index: {text}.")
         if 400 <= fault.status < 500:
-            return PermanentError(f"Qdrant at {self.url} refuses this: {text}.")
+            return PermanentError(f"Qdrant at {self.url} refuses the request: {text}.")
         return ServiceFailing(
-            f"Qdrant at {self.url} failed ({fault.status}): {text}.", "Its own log says more.", fault.retry_after
+            f"Qdrant at {self.url} failed ({fault.status}): {text}.", "See its own log.", fault.retry_after
         )
 
 

@@ -57,7 +57,7 @@ class QdrantEdgeStore(VectorDBPlugin):
     async def initialize(self) -> None:
         """Become the folder's owner, or raise DataFolderInUse."""
         if not self._options["path"]:
-            raise PluginConfigError("qdrant-edge needs a path.", "Configure the folder that shall hold its indexes.")
+            raise PluginConfigError("qdrant-edge needs a path.", "Set path to the folder for its indexes.")
         folder = EdgeFolder(self._options["path"])
         folder.own()
         self._folder = folder
@@ -225,33 +225,37 @@ def _operational(kind: str, description: str, **more: Any) -> dict[str, Any]:
 
 
 _OPTIONS: dict[str, dict[str, Any]] = {
-    "path": _operational("string", "Folder of the indexes; it is made if missing."),
+    "path": _operational("string", "Folder for the indexes; it is created if missing."),
     "slice_points": _operational(
         "integer",
-        "Points written in one step. A step holds the interpreter's lock: 128 points for up to 30 ms, 4,000 for 80 and more.",
+        "Number of points written in one step. A step holds the interpreter's lock: up to 30 ms for 128 points, 80 ms"
+        " and more for 4,000.",
         default=128,
         minimum=1,
     ),
     "fold_points": _operational(
         "integer",
-        "New points that are kept in memory (4 KB each) before they are folded into files; updates wait for that, for some seconds.",
+        "Number of new points kept in memory (4 KB each) before they are folded into files. Updates wait for that for"
+        " some seconds.",
         default=2048,
         minimum=1,
     ),
     "reserve_mb": _operational(
         "integer",
-        "Free megabytes below which writing stops: the engine maps its files, and a full disk would end the process.",
+        "Free megabytes below which writing stops: the engine memory-maps its files, so a full disk would crash the"
+        " process.",
         default=128,
         minimum=0,
     ),
     "optimize_above": _operational(
-        "integer", "Points from which optimize() merges an index into one segment.", default=20_000, minimum=1
+        "integer", "Number of points from which optimize() merges an index into one segment.", default=20_000, minimum=1
     ),
     "graph_above": _operational(
         "integer",
-        "Points from which optimize() builds an HNSW graph; below, looking at every vector takes about 5 ms.",
+        "Number of points from which optimize() builds an HNSW graph; below that, comparing every vector takes about"
+        " 5 ms.",
         default=100_000,
         minimum=1,
     ),
-    "optimize_deadline": _operational("number", "Seconds that optimize() may take.", default=900, minimum=1),
+    "optimize_deadline": _operational("number", "Maximum duration of optimize(), in seconds.", default=900, minimum=1),
 }

@@ -13,27 +13,28 @@ def _operational(kind: str, description: str, **more: Any) -> dict[str, Any]:
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
-    "url": _operational("string", "Where the server is, http://localhost:6333 for one."),
-    "api_key": _operational("string", "The server's API key; give api_key_env.", secret=True),
-    "prefer_grpc": _operational("boolean", "Use gRPC, which is faster where its port is open.", default=False),
+    "url": _operational("string", "URL of the server, such as http://localhost:6333."),
+    "api_key": _operational("string", "API key of the server, given as api_key_env.", secret=True),
+    "prefer_grpc": _operational("boolean", "Use gRPC, which is faster, if its port is open.", default=False),
     "grpc_port": _operational("integer", "The server's gRPC port.", default=6334),
-    "timeout": _operational("integer", "Seconds that the server may take for one call.", default=30, minimum=1),
+    "timeout": _operational("integer", "Timeout of a call, in seconds.", default=30, minimum=1),
     "read_timeout": _operational(
         "integer",
-        "Seconds for a call that only reads, as a search does. It is made twice at most.",
+        "Timeout of a call that only reads, such as a search, in seconds. Such a call is tried at most twice.",
         default=5,
         minimum=1,
     ),
     "tries": _operational(
-        "integer", "How often a call is made before the server counts as away.", default=4, minimum=1
+        "integer", "Number of attempts before the server counts as unavailable.", default=4, minimum=1
     ),
-    "batch_points": _operational("integer", "Points in one upload.", default=128, minimum=1),
+    "batch_points": _operational("integer", "Number of points in one upload.", default=128, minimum=1),
     "indexed_only": _operational(
         "boolean",
-        "Search by vector only what the optimizer has indexed: steady while much is written, but new points come late.",
+        "Search by vector only what the optimizer has indexed. Search times stay steady during many writes, but new"
+        " points are found later.",
         default=False,
     ),
-    "parallel": _operational("integer", "Uploads at once.", default=2, minimum=1, maximum=16),
+    "parallel": _operational("integer", "Number of concurrent uploads.", default=2, minimum=1, maximum=16),
 }
 
 
@@ -46,6 +47,6 @@ def check_url(url: str | None) -> None:
         usable = False
     if not usable:
         raise PluginConfigError(
-            f"The url of qdrant is no address of a server: {(url or '')!r}.",
-            "Write http://HOST:6333 or https://HOST, an IPv6 address in brackets (qdrant.url).",
+            f"The url of qdrant is not a valid server address: {(url or '')!r}.",
+            "Write http://HOST:6333 or https://HOST, with an IPv6 address in brackets (qdrant.url).",
         )

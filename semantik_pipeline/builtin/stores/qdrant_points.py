@@ -69,5 +69,5 @@ def selections(name: str, ids: Sequence[str] | None, filter: Filter | None) -> l
     if ids is not None:
         return [client_filter(filter, list(some)) for some in slices(ids, IDS)]
     if filter is None:
-        raise UsageError(f"Nothing says which points of {name} are meant.", "Give ids, a filter, or both.")
+        raise UsageError(f"No points of {name} are selected.", "Give ids, a filter, or both.")
     return [client_filter(filter)]

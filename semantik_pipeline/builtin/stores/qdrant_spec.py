@@ -26,7 +26,7 @@ def collection_arguments(spec: IndexSpec) -> dict[str, Any]:
         "euclid": models.Distance.EUCLID,
     }
     if spec.distance not in distances:
-        raise UsageError(f"Qdrant has no distance {spec.distance!r}.", f"It has {', '.join(distances)}.")
+        raise UsageError(f"Qdrant has no distance {spec.distance!r}.", f"Choose one of {', '.join(distances)}.")
     sparse = {"sparse": models.SparseVectorParams(modifier=None if spec.sparse_vectors else models.Modifier.IDF)}
     return {
         "vectors_config": {"dense": models.VectorParams(size=spec.dimension, distance=distances[spec.distance])},
