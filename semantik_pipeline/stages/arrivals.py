@@ -10,6 +10,7 @@ from semantik_pipeline.documents import DocumentReference, IngestedDocument
 from semantik_pipeline.ledger import Transaction
 from semantik_pipeline.ledger.ingestion import descriptions
 from semantik_pipeline.ledger.ingestion.sync import Arrival, Known, SourceClaim
+from semantik_pipeline.stages.chunk_rows import title_of
 from semantik_pipeline.stages.parsing import storable, storable_values
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ class Batch:
 
 
 def arrival_of(name: str, document: IngestedDocument, reference: DocumentReference | None) -> Arrival:
-    """A fetched document; what its reference said fills in."""
+    """A fetched document; what its reference said fills in. Its title stays unless its parser finds another one."""
+    metadata = storable_values(document.metadata)
     return Arrival(
         unique_id=name,
         content_hash=document.content_hash,
@@ -50,7 +52,8 @@ def arrival_of(name: str, document: IngestedDocument, reference: DocumentReferen
         media_type=document.media_type or (reference.media_type if reference else None),
         file_path=storable(document.file_path) if document.file_path else None,
         size=len(document.body),
-        metadata=storable_values(document.metadata),
+        title=title_of(metadata),
+        metadata=metadata,
         principals=None if document.principals is None else sorted({*document.principals}),
     )
 

@@ -278,7 +278,7 @@ def _settle(runtime: Runtime, claim: Claim, group: list[Job], answers: list[Chun
             if answer.parsed is not None:
                 runtime.blobs.put_parsed(job.parse_key, parsed)
             rows = chunk_rows(runtime.generation(unit.generation_id), unit, parsed, answer)
-            if (title := title_of(unit, parsed)) != unit.title:
+            if (title := title_of(unit.metadata, parsed.title)) != unit.title:
                 titles.append((unit.document_id, unit.revision, title))
             text_hash = short_hash(parsed.text)
             done.append(Chunks(unit=unit, parse_key=job.parse_key, text_hash=text_hash, rows=rows))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from semantik_pipeline.documents import Chunk, ParsedDocument, short_hash
 from semantik_pipeline.ledger.catalog.collections import Generation
@@ -20,7 +22,7 @@ def chunk_rows(generation: Generation, unit: Unit, parsed: ParsedDocument, chunk
     the signature tells whether anything else of its payload changed.
     """
     fingerprints = generation.fingerprints
-    shared = _shared(generation, unit, title_of(unit, parsed))
+    shared = _shared(generation, unit, title_of(unit.metadata, parsed.title))
     owner = (unit.collection_id, unit.source_id, unit.unique_id)
     seen: dict[str, int] = {}
     rows = []
@@ -74,6 +76,7 @@ def _signature(shared: str, chunk: Chunk | ChunkRow, embed_key: str) -> str:
     return short_hash(shared, place, embed_key)
 
 
-def title_of(unit: Unit, parsed: ParsedDocument) -> str | None:
-    """What the parser found, else what the connector knows, else the file's name."""
-    return parsed.title or unit.metadata.get("title") or unit.metadata.get("file_name")
+def title_of(metadata: Mapping[str, Any], found: str | None = None) -> str | None:
+    """What the parser ``found``, else what the connector knows, else the file's name."""
+    known = (title for title in (metadata.get("title"), metadata.get("file_name")) if isinstance(title, str))
+    return found or next(filter(None, known), None)

@@ -24,6 +24,7 @@ from semantik_pipeline.ledger.queue.leases import Hold
 from semantik_pipeline.ledger.queue.work import ASIDE, UNREAD, Claim, Unit
 from semantik_pipeline.ledger.retention import trash
 from semantik_pipeline.stages import lost_index
+from semantik_pipeline.stages.chunk_rows import title_of
 from semantik_pipeline.stages.claims import Claims
 from semantik_pipeline.stages.points import PointBuilder
 from semantik_pipeline.stages.unit_errors import fail
@@ -275,8 +276,7 @@ def _as_indexed(unit: Unit) -> Unit:
     revision's, which no parser has found yet."""
     if ASIDE not in unit.progress:
         return unit
-    title = unit.title or unit.metadata.get("title") or unit.metadata.get("file_name")
-    return replace(unit, title=title, principals=[])
+    return replace(unit, title=title_of(unit.metadata, unit.title), principals=[])
 
 
 def forget_blobs(runtime: Runtime, units: Sequence[Unit]) -> None:

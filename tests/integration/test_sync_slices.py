@@ -111,6 +111,34 @@ def test_unchanged_documents_are_marked_by_one_statement(make_pipeline, tmp_path
     assert len([one for one in executed if one.startswith("UPDATE documents")]) == 1
 
 
+def test_a_title_is_written_with_the_document_and_again_only_if_its_parser_finds_another(
+    make_pipeline, tmp_path
+) -> None:
+    docs = texts(tmp_path / "docs", plain="text")
+    (docs / "marked.md").write_text("# A heading\n\nand a text")
+    pipeline = make_pipeline()
+    pipeline.folder(docs, run=False)
+    pipeline.run("sync")
+    assert titles(pipeline) == {"plain.txt": "plain.txt", "marked.md": "marked.md"}
+    updated: list[Any] = []
+
+    def note(_connection, _cursor, statement: str, parameters: Any, _context, many: bool) -> None:
+        if statement.startswith("UPDATE documents"):
+            updated.extend(parameters if many else [parameters])
+
+    event.listen(pipeline.runtime.ledger.engine, "before_cursor_execute", note)
+    pipeline.run("chunk")
+    event.remove(pipeline.runtime.ledger.engine, "before_cursor_execute", note)
+    assert titles(pipeline) == {"plain.txt": "plain.txt", "marked.md": "A heading"}
+    assert len(updated) == 1 and "A heading" in str(updated) and "plain.txt" not in str(updated)
+
+
+def titles(pipeline) -> dict[str, str]:
+    query = select(documents.c.unique_id, documents.c.title)
+    with pipeline.runtime.ledger.read() as tx:
+        return {name.rpartition("/")[2]: title for name, title in tx.execute(query)}
+
+
 def test_a_new_hint_of_an_unchanged_document_is_kept(make_pipeline, tmp_path) -> None:
     docs = texts(tmp_path / "docs", **{f"d{number}": f"text number {number}" for number in range(6)})
     pipeline = make_pipeline()

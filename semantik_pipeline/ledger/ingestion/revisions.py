@@ -99,7 +99,7 @@ def _write_documents(
             changed.append({"d": document_id, "revision": revision, **values})
         else:
             fresh.append({"unique_id": arrival.unique_id, "revision": 1, **values})
-    always = {"title": None, "seen_run": claim.run, "deleted_at": None, "trashed_at": None}
+    always = {"seen_run": claim.run, "deleted_at": None, "trashed_at": None}
     if changed:
         named: dict[str, Any] = {name: bindparam(name) for name in ("revision", *_CONTENT)}
         tx.execute(
@@ -120,6 +120,7 @@ _CONTENT = (
     "source_type",
     "media_type",
     "file_path",
+    "title",
     "size",
     "metadata",
     "principals",

@@ -73,6 +73,7 @@ class Arrival:
     source_type: str | None = None
     media_type: str | None = None
     file_path: str | None = None
+    title: str | None = None
     size: int | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     principals: list[str] | None = None
