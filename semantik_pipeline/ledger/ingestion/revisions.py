@@ -114,17 +114,8 @@ def _write_documents(
     return identities
 
 
-_CONTENT = (
-    "content_hash",
-    "change_hint",
-    "source_type",
-    "media_type",
-    "file_path",
-    "title",
-    "size",
-    "metadata",
-    "principals",
-)
+#: What a document's row has of an arrival, beside its name.
+_CONTENT = tuple(name for name in Arrival.__dataclass_fields__ if name not in ("unique_id", "skipped", "error"))
 
 
 @dataclass(frozen=True, kw_only=True)
