@@ -239,7 +239,7 @@ def _pieces(runtime: Runtime) -> Iterator[None]:
                 more = forget(tx, older_than=seconds)
             yield
     for kind in ("raw", "parsed"):
-        for keys in runtime.blobs.keys(kind, older_than=cached):
+        for keys in runtime.blobs.keys(kind, older_than=kept.blobs_days * DAY):
             with runtime.ledger.read() as tx:
                 unused = forgetting.unused_bodies(tx, kind, keys)
             for key in unused:

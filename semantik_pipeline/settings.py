@@ -186,7 +186,8 @@ class Schedule(Section):
 
 class Retention(Section):
     trash_days: float = Field(7.0, ge=0)  # what people deleted can be restored for so long; 0: it goes at once
-    cache_days: float = Field(1.0, ge=0)  # unreferenced parses, extractions and embeddings younger than this are kept
+    cache_days: float = Field(1.0, ge=0)  # unreferenced extractions and embeddings younger than this are kept
+    blobs_days: float = Field(1.0, ge=0)  # unreferenced bodies, as they were read and as they were parsed
     operations_days: float = Field(30.0, ge=0)  # finished operations and what they list
     audit_days: float = Field(90.0, ge=0)  # entries of the audit trail
     workers_hours: float = Field(24.0, ge=0)  # workers that have stopped or died

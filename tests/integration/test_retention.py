@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +19,7 @@ from semantik_pipeline.ledger.tables import (
     audit,
     chores,
     documents,
+    embeddings,
     metadata,
     operation_items,
     operation_sources,
@@ -44,8 +48,11 @@ def synced(pipeline) -> dict[str, Any]:
 
 def age(pipeline, days: float) -> None:
     """Let everything be so many days older, and maintenance's last sweep be long ago."""
+    for path in Path(pipeline.runtime.settings.blob_url).rglob("*"):
+        os.utime(path, (time.time() - days * DAY,) * 2)
     with pipeline.runtime.ledger.write() as tx:
         tx.execute(update(operations).values(finished_at=operations.c.finished_at - days * DAY))
+        tx.execute(update(embeddings).values(created_at=embeddings.c.created_at - days * DAY))
         tx.execute(update(audit).values(at=audit.c.at - days * DAY))
         tx.execute(update(workers).values(heartbeat=workers.c.heartbeat - days * DAY))
         tx.execute(update(chores).values(done_at=0))
@@ -81,6 +88,31 @@ def test_what_is_old_goes_and_the_rest_stays(make_pipeline) -> None:
     maintenance.tick(pipeline.runtime)
     assert rows(pipeline, audit) == 0
     assert pipeline.stages() == dict.fromkeys(("d0", "d1", "d2"), "skipped")
+
+
+@pytest.mark.parametrize(
+    ("kept", "bodies_left", "embeddings_left"),
+    [
+        ({"blobs_days": 1, "cache_days": 30}, 2, 2),
+        ({"blobs_days": 30, "cache_days": 1}, 4, 1),
+    ],
+)
+def test_stored_bodies_and_cached_results_have_each_their_own_time(
+    make_pipeline, kept: dict[str, float], bodies_left: int, embeddings_left: int
+) -> None:
+    pipeline = make_pipeline(retention=kept)
+    folder = Path(pipeline.runtime.settings.blob_url)
+
+    def bodies() -> int:
+        return sum(path.is_file() for path in folder.rglob("*"))
+
+    for text in ("alpha", "beta"):
+        pipeline.index(SourceRequest(connector="fake-connector", name="fake", config={"documents": {"a": text}}))
+    assert (bodies(), rows(pipeline, embeddings)) == (4, 2), "of each revision what was read, and what was parsed of it"
+    age(pipeline, 2)
+    while maintenance.tick(pipeline.runtime):
+        pass
+    assert (bodies(), rows(pipeline, embeddings)) == (bodies_left, embeddings_left)
 
 
 def test_it_sweeps_once_an_hour(make_pipeline) -> None:

@@ -29,7 +29,7 @@ from tests.integration.conftest import FAKE_COLLECTION, texts
 from tests.integration.test_sources import added, count, shown, texts_of
 
 LEDGERS = ("sqlite", "postgres")
-KEPT = {"retention": {"trash_days": 7, "cache_days": 0}}
+KEPT = {"retention": {"trash_days": 7, "cache_days": 0, "blobs_days": 0}}
 DAY = 86400.0
 
 

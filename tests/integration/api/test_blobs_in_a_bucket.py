@@ -34,7 +34,7 @@ COLLECTION = {
 def api(bucket: Any, make_api: Callable[..., Api], monkeypatch: pytest.MonkeyPatch) -> Api:
     monkeypatch.setenv("AWS_ENDPOINT_URL", bucket.server.url)
     monkeypatch.setenv("SEMANTIK_BLOB_URL", f"s3://{bucket.name}/semantik")
-    return make_api(retention={"cache_days": 1})
+    return make_api(retention={"blobs_days": 1})
 
 
 def stored(bucket: Any, kind: str) -> set[str]:
