@@ -84,7 +84,7 @@ def _in_hand(runtime: Runtime, mine: tuple[str, str, str]) -> Iterator[None]:
                 with runtime.ledger.write() as tx:
                     idempotency.renew(tx, *mine)
             except Exception as error:  # the next attempt may succeed
-                log.warning("A request in hand could not be renewed: %s", error)
+                log.warning("The idempotency key of a request in progress could not be renewed: %s", error)
 
     renewing = threading.Thread(target=renew, name="in-hand", daemon=True)
     renewing.start()

@@ -70,5 +70,6 @@ def _parsed(name: str, text: str) -> Sequence[RateLimitItem]:
         return parse_many(text)
     except ValueError:
         raise SettingsError(
-            f"The setting {name} is no rate: {text!r}.", "Write 100/second, 600/minute, or several with `;` between."
+            f"The setting {name} is not a valid rate: {text!r}.",
+            "Write 100/second, 600/minute, or several with `;` between.",
         ) from None

@@ -28,9 +28,7 @@ class GuardedRoute(APIRoute):
         self.takes_files = any(isinstance(one.field_info, params.File) for one in self.dependant.body_params)
         rules = [one.call for one in self.dependant.dependencies if isinstance(one.call, Allowed)]
         if len(rules) != 1:
-            raise TypeError(
-                f"{self.path} says not, or more than once, who may call it: give its endpoint one `caller`."
-            )
+            raise TypeError(f"{self.path} must declare exactly once who may call it: give its endpoint one `caller`.")
         self.rule = rules[0]
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -43,7 +43,7 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise SettingsError(
             f"The API can't listen on {host}, port {port}: {error.strerror or error}.",
-            "Set another api.port, or --port; 0 takes any that is free.",
+            "Set another port (api.port or --port); 0 chooses a free one.",
         ) from None
     return opened
 
@@ -143,7 +143,7 @@ def warm_up(runtime: Runtime) -> None:
         try:
             search(runtime, SearchQuery(text="warm up", collection=name, limit=1))
         except Exception as error:  # a caller's search reports the same error
-            log.info("The models of the collection %r can't be loaded ahead: %s", name, error)
+            log.info("The models of the collection %r can't be loaded in advance: %s", name, error)
 
 
 def _indexed(runtime: Runtime) -> list[str]:

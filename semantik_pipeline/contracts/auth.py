@@ -56,9 +56,11 @@ class Principal:
         for name in ("collections", "principals"):
             given = getattr(self, name)
             if isinstance(given, str):
-                raise UsageError(f"{name} of {self.name!r} is one text.", "Give a list of names, or None for all.")
+                raise UsageError(f"{name} of {self.name!r} is a string.", "Give a list of names, or None for all.")
             if given is not None and not all(isinstance(one, str) and one for one in given):
-                raise UsageError(f"{name} of {self.name!r} holds what is no name.", "Names are texts, not empty ones.")
+                raise UsageError(
+                    f"{name} of {self.name!r} contains an invalid name.", "Names are strings that are not empty."
+                )
             object.__setattr__(self, name, None if given is None else frozenset(given))
 
     def may(self, role: str, collection: str | None = None) -> bool:
@@ -82,7 +84,7 @@ class Principal:
         elif collection is None:
             needed = f"the role {role} in all collections, and {self.name} is limited to some"
         else:
-            needed = f"access to the collection {collection!r}, which {self.name} has not"
+            needed = f"access to the collection {collection!r}, which {self.name} does not have"
         raise Forbidden(f"This needs {needed}.", "Ask an administrator for a key: `semantik keys create`.")
 
     def sees(self, principals: Collection[str] | None) -> bool:

@@ -43,7 +43,7 @@ def _check_text(text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         shown = text[max(0, error.start - 20) : error.start + 20]
-        raise UsageError(f"The filter has half a character: {shown!r}.", "Write it as valid Unicode.") from None
+        raise UsageError(f"The filter has an unpaired surrogate: {shown!r}.", "Write it as valid Unicode.") from None
 
 
 def number(value: float) -> float:

@@ -321,7 +321,9 @@ def _wrong(at: str, what: str, found: Any) -> UsageError:
         text = f"a {type(found).__name__}"
     shown = text if len(text) <= 80 else f"{text[:77]}..."
     where = at or "the top"
-    return UsageError(f"The filter is not valid at {where}: {what}, found {shown}.", "docs/search.md describes filters.")
+    return UsageError(
+        f"The filter is not valid at {where}: {what}, found {shown}.", "docs/search.md describes filters."
+    )
 
 
 def _unknown(name: str, at: str, allowed: tuple[str, ...]) -> UsageError:

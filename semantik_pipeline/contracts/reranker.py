@@ -37,7 +37,7 @@ class RerankerCapabilities:
     def __post_init__(self) -> None:
         for one in fields(self):
             if one.type == "int" and type(value := getattr(self, one.name)) is not int:
-                raise TypeError(f"{one.name} of a reranker's capabilities is {value!r}; it is a whole number")
+                raise TypeError(f"{one.name} of a reranker's capabilities is {value!r}; it must be a whole number")
 
 
 class RerankerPlugin(SemanticPlugin):

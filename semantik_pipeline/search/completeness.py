@@ -28,7 +28,7 @@ class Shortfall:
     def told(self, collection: str) -> str:
         return (
             f"the index of {collection!r} holds {self.found:,} of {self.expected:,} points:"
-            " `semantik verify --repair` brings the others back"
+            " `semantik verify --repair` restores the others"
         )
 
 

@@ -51,14 +51,12 @@ class Facets:
 def check_facets(keys: Sequence[str], limit: int, principals: Collection[str] | None) -> None:
     """Raise UsageError for what can't be asked for, or not by this caller."""
     if len(keys) > MOST_KEYS:
-        raise UsageError(f"These are {len(keys)} facets; {MOST_KEYS} at most.")
+        raise UsageError(f"The search asks for {len(keys)} facets; the maximum is {MOST_KEYS}.")
     if not 1 <= limit <= MOST_VALUES:
         raise UsageError(f"facet_limit is {limit}, outside 1..{MOST_VALUES}.")
     for key in keys:
         if not is_key(key):
-            raise UsageError(
-                f"There is no facet {key!r}.", "A facet is a field of points, as docs/search.md lists them."
-            )
+            raise UsageError(f"There is no facet {key!r}.", "Facets are fields of points; docs/search.md lists them.")
         check_question({"key": key}, principals)
 
 

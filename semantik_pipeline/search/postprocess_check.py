@@ -61,7 +61,7 @@ def checked(
     plugin put there. With ``annotates`` they are all there, in their order.
     """
     if not isinstance(answer, list | tuple):
-        raise PluginError(f"answered a {type(answer).__name__} instead of a list of hits")
+        raise PluginError(f"returned a {type(answer).__name__} instead of a list of hits")
     given = {hit.rank: hit for hit in before}
     joined = given | {one.rank: one for hit in before for one in hit.grouped_hits}
     documents = {hit.document for hit in every.values()}
@@ -71,35 +71,35 @@ def checked(
     for one in (one for hit in answer for one in hit.grouped_hits):
         _check_known(one, joined, seen)
         if one.grouped_hits:
-            raise PluginError("joined hits to one that it joined to another")
+            raise PluginError("grouped hits under one that is itself grouped under another")
     for one in (one for hit in answer for one in (hit, *hit.grouped_hits)):
         _check_additions(one, around.get(one.rank, ()), documents)
     if annotates and [hit.rank for hit in answer] != [hit.rank for hit in before]:
-        raise PluginError("left out or moved hits, though it says that it only adds to them (ANNOTATES)")
+        raise PluginError("left out or moved hits, although it declares that it only adds to them (ANNOTATES)")
     return list(answer)
 
 
 def _check_known(hit: Any, given: Mapping[int, SearchHit], seen: set[int]) -> None:
     if not isinstance(hit, SearchHit):
-        raise PluginError(f"answered a {type(hit).__name__} among the hits")
+        raise PluginError(f"returned a {type(hit).__name__} among the hits")
     if type(hit.rank) is not int or hit.rank not in given:
-        raise PluginError("answered a hit that it was not given")
+        raise PluginError("returned a hit that it was not given")
     if hit.rank in seen:
-        raise PluginError("answered a hit twice")
+        raise PluginError("returned a hit twice")
     seen.add(hit.rank)
     for name in FIXED:
         found, was = getattr(hit, name), getattr(given[hit.rank], name)
         if found is not was and (type(found) is not type(was) or found != was):
             raise PluginError(f"changed the {name} of a hit")
     if not isinstance(hit.score, int | float) or isinstance(hit.score, bool) or not math.isfinite(hit.score):
-        raise PluginError("gave a hit a score that is no finite number")
+        raise PluginError("gave a hit a score that is not a finite number")
     if not isinstance(hit.metadata, dict):
-        raise PluginError("gave a hit metadata that is no object")
+        raise PluginError("gave a hit metadata that is not an object")
     for name in OBJECTS:
         _check_writable(name, getattr(hit, name), getattr(given[hit.rank], name))
     for name in LISTS:
         if not isinstance(getattr(hit, name), list | tuple):
-            raise PluginError(f"gave a hit {name} that are no list")
+            raise PluginError(f"gave a hit {name} that are not a list")
 
 
 def _check_writable(name: str, found: Any, was: Any) -> None:
@@ -107,11 +107,11 @@ def _check_writable(name: str, found: Any, was: Any) -> None:
     if _is_copy(found, was):
         return
     if not _named_by_texts(found, MOST_LEVELS):
-        raise PluginError(f"gave a hit {name} with a name that is no text, or that lies too deep")
+        raise PluginError(f"gave a hit {name} with a name that is not a string, or with too many levels")
     try:
         json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError) as error:
-        raise PluginError(f"gave a hit {name} that JSON can't say ({error})") from error
+        raise PluginError(f"gave a hit {name} that JSON can't represent ({error})") from error
 
 
 def _is_copy(found: Any, was: Any) -> bool:
@@ -139,24 +139,24 @@ def _named_by_texts(value: Any, levels: int) -> bool:
 def _check_additions(hit: SearchHit, around: Sequence[Passage], documents: Collection[str]) -> None:
     for span in _spans(hit):
         if type(span.start) is not int or type(span.end) is not int:
-            raise PluginError("marked a place in a hit's text by what is no integer")
+            raise PluginError("marked a place in a hit's text with a number that is not an integer")
         if not 0 <= span.start <= span.end <= len(hit.text):
-            raise PluginError("marked what lies outside a hit's text")
+            raise PluginError("marked a place outside a hit's text")
     for passage in (*hit.context_before, *hit.context_after):
         if not isinstance(passage, Passage) or not any(_is_part(passage, whole) for whole in around):
-            raise PluginError("put a passage beside a hit that the context did not give for it")
+            raise PluginError("added a passage to a hit that the context did not return for it")
     if not all(name in documents for name in hit.duplicates):
-        raise PluginError("said of a hit that its like is in a document that is not among the hits")
+        raise PluginError("named a duplicate of a hit in a document that is not among the hits")
 
 
 def _spans(hit: SearchHit) -> Iterator[Span]:
     for one in hit.highlights:
         if not isinstance(one, Highlight) or not _is_text(one.term):
-            raise PluginError("gave a hit a highlight that is no Highlight")
+            raise PluginError("gave a hit a highlight that is not a Highlight")
         yield one
     if hit.passage is not None:
         if not isinstance(hit.passage, Span):
-            raise PluginError("gave a hit a passage that is no Span")
+            raise PluginError("gave a hit a passage that is not a Span")
         yield hit.passage
 
 

@@ -40,7 +40,7 @@ def chosen_postprocessors(
     if named is None:
         return tuple(ours)
     if isinstance(named, str | Mapping) or len(named) > MAX_CHAIN:
-        raise UsageError(f"postprocessors is no list of at most {MAX_CHAIN} plugins.", _LOOKS_LIKE)
+        raise UsageError(f"postprocessors is not a list of at most {MAX_CHAIN} plugins.", _LOOKS_LIKE)
     known = {one.plugin: one.options for one in ours}
     return tuple(_asked_for(_entry(one), known) for one in named)
 
@@ -56,5 +56,5 @@ def _entry(one: Any) -> ChosenPostprocessor:
     plugin, options = said.get("plugin"), said.get("options") or {}
     fits = isinstance(plugin, str) and plugin and isinstance(options, Mapping) and not set(said) - {"plugin", "options"}
     if not fits:
-        raise UsageError(f"{one!r} names no postprocessor.", _LOOKS_LIKE)
+        raise UsageError(f"{one!r} does not name a postprocessor.", _LOOKS_LIKE)
     return ChosenPostprocessor(plugin=str(plugin), options=dict(options))

@@ -77,5 +77,7 @@ class SearchContext(PostprocessContext):
 
     def _candidate(self, hit: SearchHit) -> Candidate:
         if hit.rank not in self._candidates:
-            raise UsageError(f"The hit of rank {hit.rank} is none of this search's.", "Leave hits' ranks as they are.")
+            raise UsageError(
+                f"The hit of rank {hit.rank} is not a hit of this search.", "Do not change the ranks of hits."
+            )
         return self._candidates[hit.rank]

@@ -245,7 +245,7 @@ class _Work:
         """Whether more may be looked for; a warning says why not."""
         late = time.monotonic() >= self._until
         if late or pool >= MAX_POOL:
-            why = DEADLINE if late else f"the best {pool:,} were looked at"
+            why = DEADLINE if late else f"only the best {pool:,} were considered"
             self.warnings.append(f"there may be more hits: {why}")
             return False
         return True

@@ -91,7 +91,7 @@ class OneSearch:
         except UsageError as error:
             if not is_lost(self.runtime, self.view.index):
                 raise
-            log.error("The store has no index %s any more: %s", self.view.index, error)
+            log.error("The store no longer has the index %s: %s", self.view.index, error)
             raise ServiceUnavailable(
                 f"The index of the collection {self.view.collection!r} is missing.", HINT
             ) from error

@@ -146,8 +146,9 @@ class _Model:
     def _checked(self, made: Any, texts: list[str], method: str) -> Any:
         if len(made) != len(texts):
             raise PluginError(
-                f"The embedding plugin {type(self.plugin).PLUGIN_ID!r} gave {len(made)} vectors for {len(texts)} queries.",
-                f"Mend the plugin: {method} gives one vector for each text, in their order.",
+                f"The embedding plugin {type(self.plugin).PLUGIN_ID!r} returned {len(made)} vectors for {len(texts)}"
+                " queries.",
+                f"Fix the plugin: {method} must return one vector for each text, in the same order.",
             )
         return made
 
@@ -173,9 +174,11 @@ class _Dense(_Model):
             vector.flags.writeable = False  # it is kept
             if len(vector) != self.view.dimension:
                 raise DimensionMismatch(
-                    f"The embedding plugin {type(plugin).PLUGIN_ID!r} gave a query vector of {len(vector)} dimensions, "
+                    f"The embedding plugin {type(plugin).PLUGIN_ID!r} returned a query vector of {len(vector)}"
+                    " dimensions, "
                     f"but the index of collection {self.view.collection!r} has {self.view.dimension}.",
-                    "The model changed since the collection was indexed: `semantik reindex` it, or give the model back.",
+                    "The model has changed since the collection was indexed: `semantik reindex` it, or use the"
+                    " previous model.",
                 )
         return vectors
 

@@ -131,7 +131,7 @@ def plan_search(query: SearchQuery, settings: Any, collection: dict[str, Any]) -
 
 def _check(query: SearchQuery) -> None:
     if not isinstance(query.text, str) or not _readable(query.text)[0]:
-        raise UsageError("The query is empty.", "Say what you look for.")
+        raise UsageError("The query is empty.", "Give a text to search for.")
     if not 1 <= query.limit <= MAX_LIMIT:
         raise UsageError(f"The limit {query.limit} is outside 1..{MAX_LIMIT}.", "Narrow the search with a filter.")
     if not 0 <= query.offset <= MAX_LIMIT - query.limit:
@@ -140,7 +140,7 @@ def _check(query: SearchQuery) -> None:
     if not 0 <= query.beyond <= MAX_LIMIT - query.offset - query.limit:
         raise UsageError(f"{query.beyond} hits beyond the page are not all among the first {MAX_LIMIT}.")
     if query.score_threshold is not None and not math.isfinite(query.score_threshold):
-        raise UsageError(f"score_threshold is {query.score_threshold}; it is a score, 0..1.")
+        raise UsageError(f"score_threshold is {query.score_threshold}; it must be a score, 0..1.")
     if query.candidates is not None and not 1 <= query.candidates <= MAX_LIMIT:
         raise UsageError(f"{query.candidates} candidates are outside 1..{MAX_LIMIT}.")
     if query.filter is not None and not isinstance(query.filter, dict):
@@ -152,23 +152,23 @@ def _check(query: SearchQuery) -> None:
     check_facets(query.facets, query.facet_limit, query.principals)
     if query.explain_document is not None and _readable(query.explain_document)[0] != query.explain_document.strip():
         raise UsageError(
-            f"explain_document is {query.explain_document[:80]!r}, which no document is called.",
-            "It is a document's unique id, its path, or the end of one.",
+            f"explain_document is {query.explain_document[:80]!r}, which can't be the name of a document.",
+            "Give a document's unique id, its path, or the end of one.",
         )
     if query.rerank_deadline is not None and not query.rerank_deadline >= 0:
-        raise UsageError(f"rerank_deadline is {query.rerank_deadline}; it is a number of seconds, 0 or more.")
+        raise UsageError(f"rerank_deadline is {query.rerank_deadline}; it must be a number of seconds, 0 or more.")
     _one_of("mode", query.mode, MODES)
     _one_of("fusion", query.fusion, (None, *FUSIONS))
 
 
 def _one_of(name: str, value: Any, known: tuple) -> None:
     if value not in known:
-        raise UsageError(f"There is no {name} {value!r}.", f"Known: {', '.join(k for k in known if k)}.")
+        raise UsageError(f"There is no {name} {value!r}.", f"Choose one of {', '.join(k for k in known if k)}.")
 
 
 def _share(name: str, value: float) -> float:
     if not 0 <= value <= 1:
-        raise UsageError(f"{name} is {value}; it is a share between 0 and 1.")
+        raise UsageError(f"{name} is {value}; it must be a number from 0 to 1.")
     return value
 
 

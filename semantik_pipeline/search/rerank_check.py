@@ -18,12 +18,12 @@ def accepted(results: Any, count: int) -> tuple[dict[int, float], list[str]]:
     and on is not read to its end.
     """
     if not isinstance(results, Iterable):
-        return {}, [f"answered a {type(results).__name__} instead of a list of results"]
+        return {}, [f"returned a {type(results).__name__} instead of a list of results"]
     scores: dict[int, float] = {}
     faults: dict[str, int] = {}
     for number, result in enumerate(results):
         if number >= PATIENCE * (count + 1):
-            return scores, [*_told(faults), "gave results without end; the rest was not read"]
+            return scores, [*_told(faults), "returned too many results; the rest was not read"]
         fault = _take(result, count, scores)
         if fault:
             faults[fault] = faults.get(fault, 0) + 1

@@ -42,14 +42,16 @@ def chosen_rerankers(
 
 
 def names_of(named: str | Sequence[str]) -> list[str]:
-    """The ids of a chain. Raises UsageError for none, for too many, and for one that is there twice."""
+    """The ids of a chain. Raises UsageError for none, for too many, and for one that occurs twice."""
     names = [named] if isinstance(named, str) else list(named)
     if not names or not all(isinstance(name, str) and name for name in names):
-        raise UsageError("No reranker is named.", "Name one, or several in their order; or search without (rerank).")
+        raise UsageError("No reranker is named.", "Name one or several, in their order, or set rerank to false.")
     if len(names) > MAX_CHAIN:
-        raise UsageError(f"{len(names)} rerankers in a row are more than {MAX_CHAIN}.", "Name fewer.")
+        raise UsageError(f"A search can use at most {MAX_CHAIN} rerankers; this one names {len(names)}.", "Name fewer.")
     if twice := [name for place, name in enumerate(names) if name in names[:place]]:
-        raise UsageError(f"The reranker {twice[0]!r} is named twice.", "Once is enough: it would say the same again.")
+        raise UsageError(
+            f"The reranker {twice[0]!r} is named twice.", "Name it once; it would give the same scores again."
+        )
     return names
 
 

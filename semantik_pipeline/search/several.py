@@ -87,7 +87,7 @@ def _say_what_saw_each_alone(asked: Mapping[str, OneSearch], found: dict[str, Se
     for plugin, names in having.items():
         if len(names) > 1:
             first = found[names[0]]
-            told = f"{plugin} saw each collection alone, and compared no hit with another collection's"
+            told = f"{plugin} processed each collection separately, and did not compare hits across collections"
             found[names[0]] = replace(first, warnings=[*first.warnings, told])
 
 

@@ -73,7 +73,7 @@ def why_absent(runtime: Runtime, view: SearchView, plan: SearchPlan, way: Way) -
         return _not_indexed(where)
     found = _Search(runtime, view, plan, way, where).cause()
     if where.stage != "indexed":
-        found["message"] += f" (This is about what is indexed of it; its revision {where.revision} is {_stage(where)}.)"
+        found["message"] += f" (This is about its indexed revision; its revision {where.revision} is {_stage(where)}.)"
     return found
 
 
@@ -84,7 +84,7 @@ def _because(document: str | None, cause: str, told: str, **more: Any) -> Absenc
 def _not_indexed(where: Any) -> Absence:
     """What the ledger says of a document that no search can find."""
     if where.trashed:
-        told = "It is in the trash: `semantik documents restore` brings it back."
+        told = "It is in the trash: `semantik documents restore` restores it."
         return _because(where.document, "trashed", told)
     if where.deleted:
         return _because(where.document, "deleted", "It was deleted.")
@@ -93,16 +93,16 @@ def _not_indexed(where: Any) -> Absence:
         told = f"It is in quarantine: {error['stage']} failed with {error['type']}: {error['message']}"
         return _because(where.document, "quarantined", told, error=error)
     if where.stage is None:
-        return _because(where.document, "in-progress", "The index that is searched has nothing of it yet.", stage=None)
+        return _because(where.document, "in-progress", "It is not in the index that is searched yet.", stage=None)
     if where.goal == "skipped":
-        return _because(where.document, "skipped", f"There is nothing of it to index: {where.reason}.")
+        return _because(where.document, "skipped", f"It has nothing to index: {where.reason}.")
     return _because(where.document, "in-progress", f"It is {_stage(where)}.", stage=where.stage)
 
 
 def _stage(where: Any) -> str:
     if where.stage == "quarantined":
         return "in quarantine"
-    return f"on its way, at the stage {where.stage}{f' ({where.reason})' if where.reason else ''}"
+    return f"in progress, at the stage {where.stage}{f' ({where.reason})' if where.reason else ''}"
 
 
 def _is_number(rank: int, last: int) -> str:
@@ -120,7 +120,7 @@ class _Search:
 
     def cause(self) -> Absence:
         if self._index is None or not self._any():
-            told = "The index lacks its points: `semantik verify --repair` brings them back."
+            told = "The index lacks its points: `semantik verify --repair` restores them."
             return self._because("lost", told)
         chunks = set(self._chunks())
         if not chunks:
@@ -130,7 +130,7 @@ class _Search:
         if chunks & {*self._way.ids, *(candidate.id for candidate in seen)}:
             return self._ranked(chunks)
         if not self._plan.text:
-            return self._because("limit", "It meets the filter, and is listed behind this page.")
+            return self._because("limit", "It meets the filter, and is listed after this page.")
         order = fuse(
             retrieved.legs,
             dense_weight=self._plan.dense_weight,
@@ -168,10 +168,10 @@ class _Search:
         principals = self._plan.principals
         limit = limit_of(principals) if principals is not None else None
         if limit in failing:
-            told = "It is open to you since a moment ago: its points are still to be written with its new readers."
+            told = "You have had access to it only for a moment: its points have not been updated yet."
             return self._because("in-progress", told, stage="upsert")
         if not failing:
-            told = "Each condition of the filter is met by some chunk of it, and all of them by none."
+            told = "Each condition of the filter is met by one of its chunks, but no chunk meets all of them."
             return self._because("filter", told, conditions=[])
         failing = [self._as_asked(one) for one in failing]
         said = " and ".join(json.dumps(one, ensure_ascii=False) for one in failing)
@@ -195,7 +195,7 @@ class _Search:
         legs = self._ranks(chunks, dict(zip(retrieved.requests, answers, strict=True)))
         told = "; ".join(_told_of_leg(name, leg["rank"]) for name, leg in legs.items())
         depth = max([LEG_DEPTH, *map(len, retrieved.legs.values())])
-        return self._because("legs", f"{told}. The first {depth:,} of each leg are looked at.", legs=legs)
+        return self._because("legs", f"{told}. Only the first {depth:,} of each leg are considered.", legs=legs)
 
     def _not_kept(self, rank: int, best: Candidate) -> Absence:
         """It was none of the candidates, of which there are more than hits where somebody orders them anew."""
@@ -204,7 +204,7 @@ class _Search:
         if plan.candidates <= plan.given:
             return self._because("limit", _is_number(rank, plan.last), **more)
         looked = max(plan.candidates, len(retrieved.candidates))
-        told = f"It is number {rank} of the fused list, of which the first {looked} are looked at."
+        told = f"It is number {rank} of the fused list, of which only the first {looked} are considered."
         return self._because("fused", told, **more)
 
     @staticmethod
@@ -252,7 +252,7 @@ def _told_of_leg(name: str, rank: int | None) -> str:
     if rank is not None:
         return f"its best chunk is number {rank:,} {by}"
     return (
-        "none of it has a word of the query"
+        "none of its chunks has a word of the query"
         if name == "sparse"
         else f"{by} it is not among the first {MAX_LEG_DEPTH:,}"
     )

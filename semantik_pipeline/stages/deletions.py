@@ -27,7 +27,7 @@ def remove_vanished(runtime: Runtime, claim: SourceClaim, hold: Hold, *, full: b
     while gone:
         with runtime.ledger.write() as tx:
             if not ledger.source_held(tx, claim):
-                raise LeaseLost("Somebody else syncs this source now.")
+                raise LeaseLost("Another worker syncs this source now.")
             if ledger.on_hold(tx, claim):
                 return False
             gone = revisions.remove(tx, claim, full=full)
@@ -42,6 +42,6 @@ def _believe(runtime: Runtime, claim: SourceClaim, gone: int, total: int) -> Non
     if gone > settings.deletion_guard_count and gone > settings.deletion_guard_share * total:
         raise MassDeletion(
             f"{claim.name}: {gone} of {total} documents have vanished; nothing was deleted and the source is paused."
-            " If that is right, index it again with --allow-deletions, or say"
-            f" `semantik sources resume {claim.source_id} --allow-deletions`."
+            " If that is right, sync or resume it with allow_deletions: `semantik sources resume {claim.source_id}"
+            " --allow-deletions`, or `semantik index` with --allow-deletions."
         )

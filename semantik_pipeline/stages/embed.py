@@ -248,14 +248,14 @@ def checked(vectors: object, count: int, dimension: int) -> np.ndarray:
 
     array = np.asarray(vectors, dtype="<f4")
     if array.ndim != 2 or len(array) != count:
-        raise PermanentError(f"The embedder gave an array of shape {array.shape} for {count} texts.")
+        raise PermanentError(f"The embedder returned an array of shape {array.shape} for {count} texts.")
     if array.shape[1] != dimension:
         raise FingerprintMismatch(
             f"The model's vectors have {array.shape[1]} dimensions; the index has {dimension}.",
             "Use the model that the collection was built with, or `semantik reindex` it with this one.",
         )
     if not np.isfinite(array).all():
-        raise PermanentError("The embedder gave a vector that is not finite.")
+        raise PermanentError("The embedder returned a vector that is not finite.")
     return array
 
 

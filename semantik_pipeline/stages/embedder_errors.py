@@ -32,7 +32,7 @@ REFUSES = 10.0
 #: What the errors of a device say, in lower case; torch has a type of its own only for some of them.
 DEVICE = ("cuda error", "cuda driver", "cudnn", "cublas", "hip error", "mps backend")
 
-HINT = "Start a new process. If that fails too, look at the device (`nvidia-smi`), or set device: cpu."
+HINT = "Start a new process. If that fails too, check the device (`nvidia-smi`), or set device: cpu."
 
 
 def leave(runtime: Runtime, generation_id: int, stage: str, error: Exception) -> None:
@@ -58,13 +58,13 @@ def blame(runtime: Runtime, generation_id: int, error: Exception, embed_a_word: 
     if isinstance(error, PipelineError):
         return error
     if is_out_of_memory(error):
-        return _because(OutOfMemory(f"The device has not the memory for these texts: {_told(error)}"), error)
+        return _because(OutOfMemory(f"The device does not have enough memory for these texts: {_told(error)}"), error)
     try:
         embed_a_word()
     except ServiceUnavailable as again:
         return again
     except RuntimeError as again:  # it was loaded, and works no more: a new process may mend that
-        return _because(WorkerUnfit(f"The model of this process embeds nothing any more: {_told(again)}.", HINT), again)
+        return _because(WorkerUnfit(f"The model of this process no longer works: {_told(again)}.", HINT), again)
     except Exception as again:  # a bug of the plugin, which every process has
         return _refused(runtime, generation_id, f"The embedder fails on every text: {_told(again)}", again)
     return error

@@ -37,7 +37,7 @@ POOL_CHARACTERS = 1_000_000
 LOST = 3
 
 #: What the note on a document says of the rest then.
-UNREAD = f" It failed on {LOST} parts; the rest was not given to it."
+UNREAD = f" It failed on {LOST} parts, so it was not given the rest."
 
 
 @dataclass

@@ -24,7 +24,7 @@ def extract_texts(
         answers = host.call(extractor.extract_batch, list(texts.values()), wanted)
         if len(answers) == len(texts):
             return {key: stored(result) for key, result in zip(texts, answers, strict=True)}, {}
-        failure = f"it gave {len(answers)} results for {len(texts)} texts"
+        failure = f"it returned {len(answers)} results for {len(texts)} texts"
     except Exception as error:
         failure = scrub(f"{type(error).__name__}: {error}")
     if len(texts) == 1:

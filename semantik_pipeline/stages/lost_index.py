@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-HINT = "It is made again; `semantik verify --repair` writes from the ledger what it had."
+HINT = "It is created again; `semantik verify --repair` restores its points from the ledger."
 
 
 def blamed(runtime: Runtime, generation_id: int, error: Exception) -> Exception:
@@ -30,8 +30,8 @@ def blamed(runtime: Runtime, generation_id: int, error: Exception) -> Exception:
         return error
     if not lost:
         return error
-    log.error("The store has no index %s any more: %s", index, error)
-    return ServiceUnavailable(f"The store has no index {index} any more: {error}", HINT)
+    log.error("The store no longer has the index %s: %s", index, error)
+    return ServiceUnavailable(f"The store no longer has the index {index}: {error}", HINT)
 
 
 def is_lost(runtime: Runtime, index: str) -> bool:

@@ -46,7 +46,7 @@ def choose_parser(
             if wanted and wanted in getattr(parser.cls, claims)():
                 return parser.id
     raise UnsupportedContent(
-        f"No parser takes {media_type or 'its media type'}{f' ({suffix})' if suffix else ''}.",
+        f"No parser supports {media_type or 'its media type'}{f' ({suffix})' if suffix else ''}.",
         "`semantik plugins list` shows the parsers; a collection's `parsers.by_media_type` chooses one.",
     )
 
@@ -127,7 +127,7 @@ def _answer(host: PluginHost, request: ChunkRequest) -> Chunked | bytes:
 def _parse_and_chunk(host: PluginHost, request: ChunkRequest) -> Chunked:
     parsed = request.parsed or _parse(host, request)
     if not parsed.text.strip():
-        raise SkipDocument("There is no text in it.")
+        raise SkipDocument("It contains no text.")
     title = parsed.title or request.metadata.get("title")
     chunks, leads = _chunk(host, request, parsed, title)
     return Chunked(parsed=None if request.parsed else parsed, chunks=chunks, leads=leads)
@@ -166,7 +166,7 @@ def _chunk(
     )
     fits, why = host.call(chunker.validate_content, parsed.text)
     if not fits:
-        raise SkipDocument(f"The chunker {request.chunker} does not take it: {why or 'it does not say why'}.")
+        raise SkipDocument(f"The chunker {request.chunker} does not accept it: {why or 'it gives no reason'}.")
     try:
         chunks = host.call(chunker.chunk, parsed.text, config, progress_callback=Progress(host))
         chunks = split_to_budget(chunks, config.max_tokens, count_tokens)

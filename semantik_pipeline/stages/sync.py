@@ -107,7 +107,7 @@ def _try_slice(runtime: Runtime, claim: SourceClaim, hold: Hold, place: Place, u
     except LeaseLost:
         log.warning("The sync of %s was taken over or cancelled.", claim.name)
     except CutShort as reason:
-        log.info("A slice of %s has ended early: %s.", claim.name, reason)
+        log.info("A slice of the sync of %s ended early: %s.", claim.name, reason)
     except Exception as error:
         fail_slice(runtime, claim, error)
 
@@ -177,7 +177,7 @@ class Slice:
         connector = host.instance(self.claim.connector, self.claim.config, kind="connector")
         self.call(connector.validate_config)
         if not self.call(connector.authenticate):
-            raise CredentialsRejected(f"{self.claim.name} does not let us in.", "Check the source's credentials.")
+            raise CredentialsRejected(f"{self.claim.name} refuses the credentials.", "Check the source's credentials.")
         return connector
 
     def _begin(self) -> None:
@@ -192,7 +192,7 @@ class Slice:
             return
         with self.runtime.ledger.write() as tx:
             if not ledger.source_held(tx, self.claim):
-                raise LeaseLost("Somebody else syncs this source now.")
+                raise LeaseLost("Another worker syncs this source now.")
             self.claim = ledger.begin_anew(tx, self.claim, cursor)
         self.problems = self.claim.problems
 
@@ -255,7 +255,7 @@ class Slice:
         arrivals, saved = found.arrivals, dict[str, Any]()
         with self.runtime.ledger.write() as tx:
             if not ledger.source_held(tx, self.claim):
-                raise LeaseLost("Somebody else syncs this source now.")
+                raise LeaseLost("Another worker syncs this source now.")
             ledger.lock_documents(tx, [known.document_id for known in before.values()])
             ledger.mark_seen(tx, self.claim.run, found.seen)
             ledger.mark_touched(tx, self.claim.run, found.rehinted)

@@ -145,7 +145,9 @@ def _record(
         _tell(runtime, claim, "released", len(units))
         return []
     if found.outcome == "suspected":
-        log.warning("%s failed on %d documents together; each runs alone now: %s", claim.stage, len(units), words)
+        log.warning(
+            "%s failed on a batch of %d documents; each is processed alone now: %s", claim.stage, len(units), words
+        )
         work.suspect(tx, claim.token, keys)
         _tell(runtime, claim, "suspected", len(units))
         return []

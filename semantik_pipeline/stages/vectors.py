@@ -51,10 +51,12 @@ def checked_sparse(vectors: Sequence[SparseVector], count: int) -> list[bytes]:
     import numpy as np
 
     if len(vectors) != count:
-        raise PermanentError(f"The sparse encoder gave {len(vectors)} vectors for {count} texts.")
+        raise PermanentError(f"The sparse encoder returned {len(vectors)} vectors for {count} texts.")
     for vector in vectors:
         with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
             weights = np.asarray(vector.values, dtype="<f2")
         if len(weights) != len({*vector.indices}) or not np.isfinite(weights).all():
-            raise PermanentError("The sparse encoder gave a vector with a term twice, or a weight that is not finite.")
+            raise PermanentError(
+                "The sparse encoder returned a vector with a duplicate term, or with a weight that is not finite."
+            )
     return [packed(vector) for vector in vectors]

@@ -58,9 +58,9 @@ def advance(runtime: Runtime, *, seconds: float) -> bool:
                 with isolated(runtime, "withdrawals", unit.unique_id, but=ServiceUnavailable):
                     withdraw(runtime, [unit])
             except ServiceFailing as error:  # the store answers, so it may take the next one
-                log.warning("What was written of %s waits: %s", unit.unique_id, error)
+                log.warning("The points of %s can't be withdrawn yet: %s", unit.unique_id, error)
             except ServiceUnavailable as error:  # nothing else of maintenance needs the store just now
-                log.info("What was written of documents in quarantine waits: %s", error)
+                log.info("The points of documents in quarantine can't be withdrawn yet: %s", error)
                 return False
 
 

@@ -101,7 +101,7 @@ def test_whom_it_is_not_open_to_is_told_what_is_told_of_none(pipeline: Pipeline)
         assert {name: str(value).replace("nobodys", "hers") for name, value in none.items()} == closed
     give(pipeline, text("hers", "a lease", principals=["anna", "ben"]), run=False)
     told = absent(pipeline, "hers", principals=["ben"])
-    assert (told["cause"], "new readers" in told["message"]) == ("in-progress", True)
+    assert (told["cause"], "have not been updated yet" in told["message"]) == ("in-progress", True)
     assert "anna" not in str(told)
     pipeline.run()
     assert cause(pipeline, "hers", principals=["ben"]) == "shown"

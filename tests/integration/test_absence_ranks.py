@@ -131,5 +131,5 @@ def test_what_lies_too_deep_in_every_leg(pipeline: Pipeline) -> None:
     assert told["cause"] == "legs"
     assert told["legs"]["sparse"] == {"rank": None, "score": None}
     assert told["legs"]["dense"]["rank"] > 200
-    assert "none of it has a word of the query" in told["message"]
+    assert "none of its chunks has a word of the query" in told["message"]
     assert absent(pipeline, "far", text="otters")["cause"] == "shown"

@@ -48,7 +48,7 @@ def test_the_same_request_is_answered_again_and_another_is_refused(opened: Ledge
     with opened.write() as tx:
         idempotency.keep(tx, "anna", "k", token, answer)
     assert begin(opened) == answer
-    with pytest.raises(UsageError, match="another request") as refused:
+    with pytest.raises(UsageError, match="a different request") as refused:
         begin(opened, "r2")
     assert not isinstance(refused.value, Conflict)
     assert taken(opened, actor="bob") != taken(opened, key="other")

@@ -103,7 +103,7 @@ def test_a_source_with_a_schedule_that_makes_no_sense_keeps_no_other_from_its_ti
     with pipeline.runtime.ledger.read() as tx:
         shown = {row["name"]: row for row in ledger_sources.list_sources(tx)}
     assert (shown["good"]["state"], shown["bad"]["state"]) == ("waiting", "failing")
-    assert "can't be begun" in shown["bad"]["last_error"]["message"]
+    assert "can't be started" in shown["bad"]["last_error"]["message"]
     assert shown["bad"]["next_sync_at"] > shown["bad"]["now"]
 
 

@@ -234,5 +234,5 @@ def test_paths_stand_for_no_document_that_the_caller_may_not_see(
     monkeypatch.setattr(planning, "MOST_DOCUMENTS", 1)
     assert found(ask(pipeline, "path:docs", ["ben"])) == {"draft"}
     assert found(ask(pipeline, "-path:docs", ["ben"])) == {"engine"}
-    with pytest.raises(UsageError, match="stands for more"):
+    with pytest.raises(UsageError, match="matches more"):
         ask(pipeline, "path:docs")

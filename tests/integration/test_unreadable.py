@@ -113,7 +113,7 @@ def test_a_file_that_can_no_longer_be_read_stays_in_the_index(make_pipeline, tmp
             ("fig.txt", "quarantined"), ("pear.txt", "indexed"),
         ]  # fmt: skip
         assert unread[0]["reason"].startswith("sync: ")
-        assert unread[1]["reason"] == "could not be read; what is indexed of it stays"
+        assert unread[1]["reason"] == "could not be read; its indexed content is kept"
     refused.clear()
     for name in ("pear.txt", "fig.txt"):
         (folder / name).chmod(0o644)

@@ -78,7 +78,7 @@ def test_a_worker_that_has_not_told_anybody_is_starting(make_pipeline):
     presence._starting = True
     assert presence.ready() == "starting"
     presence._starting = False
-    assert presence.ready() == "the ledger has not answered of late"
+    assert presence.ready() == "the ledger has not answered recently"
 
 
 def test_a_worker_says_what_it_holds_and_what_it_can_give(make_pipeline):
@@ -289,9 +289,9 @@ def test_work_that_nobody_takes_is_blocked_until_somebody_does(make_pipeline):
         with pipeline.runtime.ledger.read() as tx:
             return [one["reason"] for one in backlog.blocked(tx, ledger_workers.living(tx))]
 
-    assert blocked() == ["no worker is up"]
+    assert blocked() == ["no worker is running"]
     register(pipeline, "gpu", queues=("embed",))
-    assert blocked() == ["no worker of a profile that takes chunk is up"]
+    assert blocked() == ["no worker with a profile that serves chunk is running"]
     register(pipeline, "cpu", queues=("chunk",))
     with pipeline.runtime.ledger.write() as tx:
         ledger_workers.beat(tx, "cpu", state="ready", activity={"refusals": {"1:chunk": "its parser is another"}})
@@ -310,7 +310,7 @@ def test_a_source_that_no_worker_reads_is_blocked_and_drained_workers_are_none(m
             found = backlog.blocked(tx, ledger_workers.living(tx))
         return [(one["stage"], one["source"], one["reason"]) for one in found]
 
-    assert blocked() == [("sync", "notes", "no worker is up")]
+    assert blocked() == [("sync", "notes", "no worker is running")]
     register(pipeline, "cpu", queues=("sync", "chunk"))
     assert blocked() == [] and fleet.view(pipeline.runtime)["stages"]["chunk"]["workers"] == 1
     with pipeline.runtime.ledger.write() as tx:
@@ -325,7 +325,7 @@ def test_a_source_that_no_worker_reads_is_blocked_and_drained_workers_are_none(m
         view["blocked"] = backlog.blocked(tx, ledger_workers.living(tx))
     shown = Console(file=StringIO(), width=200)
     show_fleet(shown, view)
-    assert "blocked: the source 'notes' of 'default' waits to be read: cpu is draining" in shown.file.getvalue()
+    assert "blocked: the source 'notes' of 'default' is waiting to be read: cpu is draining" in shown.file.getvalue()
     [gauge] = [one for one in fleet_metrics(view) if one.name == "semantik_blocked_units"]
     assert gauge.samples == []  # it counts documents
     with pipeline.runtime.ledger.write() as tx:

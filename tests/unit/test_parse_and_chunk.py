@@ -88,7 +88,7 @@ def test_what_a_chunker_does_not_take_is_skipped_with_its_reason(host):
     refused, taken = parse_and_chunk(host, [request("a SECRET"), request("one\ntwo")])
     error = rebuild(refused)
     assert isinstance(error, SkipDocument)
-    assert str(error) == "The chunker picky does not take it: it is secret."
+    assert str(error) == "The chunker picky does not accept it: it is secret."
     assert isinstance(taken, Chunked) and [chunk.text for chunk in taken.chunks] == ["one", "two"]
 
 

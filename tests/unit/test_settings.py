@@ -79,10 +79,10 @@ def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -
     [
         ("postgresql://ada:hunter2@[::1:5432/semantik", "host or port"),
         ("postgresql://ada:hunter2@localhost:port/semantik", "host or port"),
-        ("localhost:5432/hunter2", "no URL"),
+        ("localhost:5432/hunter2", "not a valid URL"),
         ("mysql://ada:hunter2@localhost/semantik", "begins with mysql://"),
-        ("sqlite:ledger", "names no file"),
-        ("sqlite://folder/ledger", "names no file"),
+        ("sqlite:ledger", "does not name a file"),
+        ("sqlite://folder/ledger", "does not name a file"),
     ],
 )
 def test_an_address_of_the_ledger_that_is_none_is_named_without_its_password(

@@ -67,7 +67,9 @@ def create(
     """Add a key that is valid for so many seconds (None: for ever). Raises Conflict for a name that was given before,
     revoked keys included, because the audit trail knows callers by these names."""
     if tx.execute(select(api_keys.c.id).where(api_keys.c.name == name)).first() is not None:
-        raise Conflict(f"There is, or was, an API key {name!r}.", "Give another name; `semantik keys list` shows them.")
+        raise Conflict(
+            f"There is, or was, an API key {name!r}.", "Choose another name; `semantik keys list` shows all names."
+        )
     values = {
         "name": name,
         "hash": hash,

@@ -59,11 +59,11 @@ def begin(tx: Transaction, actor: str, key: str, request_hash: str) -> Answer | 
     found = tx.execute(select(table.c.request_hash, table.c.status, table.c.answer).where(mine)).first()
     if found is not None and found.request_hash != request_hash:
         raise UsageError(
-            "This idempotency key was given with another request.",
-            "Give each request a key of its own, such as a UUID.",
+            "This idempotency key was used for a different request.",
+            "Give each request its own key, such as a UUID.",
         )
     if found is None or found.status is None:
-        raise Conflict("The same request is in hand.", "Send it again in a moment, with the same key.")
+        raise Conflict("The same request is in progress.", "Send it again in a moment, with the same key.")
     return Answer(status=found.status, body=found.answer)
 
 

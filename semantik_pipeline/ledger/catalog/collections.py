@@ -75,11 +75,11 @@ def find_collection(tx: Transaction, name: str, *, trashed: bool = False) -> Col
     columns = [collections.c[field] for field in Collection.__dataclass_fields__]
     row = tx.execute(select(*columns).where(collections.c.name == name)).mappings().first()
     if row is not None and row["importing_at"] is not None and not trashed:
-        raise UsageError(f"The collection {name!r} is being imported.", "It is there when its import has ended.")
+        raise UsageError(f"The collection {name!r} is being imported.", "It is available once its import has finished.")
     if row is not None and row["trashed_at"] is not None and not trashed:
         raise NotFound(
             f"The collection {name!r} is in the trash.",
-            f"`semantik collections restore {name}` brings it back; its name is free again when it is purged.",
+            f"`semantik collections restore {name}` restores it; its name is free again once it is purged.",
         )
     return Collection(**row) if row else None
 
@@ -90,7 +90,7 @@ def get_collection(tx: Transaction, name: str) -> Collection:
     if found is None:
         there = select(collections.c.name).where(collections.c.trashed_at.is_(None)).order_by(collections.c.name)
         names = list(tx.execute(there).scalars())
-        way_out = "There is none yet: `semantik index PATH` makes one."
+        way_out = "There are no collections yet; `semantik index PATH` creates one."
         raise NotFound(f"There is no collection {name!r}.", way_out, there=names)
     return found
 

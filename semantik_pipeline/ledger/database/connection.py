@@ -168,20 +168,23 @@ def _postgres_url(text: str) -> URL:
     try:
         url = make_url(text)
     except (exc.ArgumentError, ValueError) as error:  # a port that is no number
-        why = "it is no URL" if isinstance(error, exc.ArgumentError) else "its host or port can't be read"
+        why = "it is not a valid URL" if isinstance(error, exc.ArgumentError) else "its host or port can't be read"
         raise SettingsError(f"The setting database.url is unusable: {why}.", _POSTGRES) from None
     if url.drivername not in ("postgresql", "postgresql+psycopg"):
         raise SettingsError(f"The setting database.url is unusable: it begins with {url.drivername}://.", _POSTGRES)
     return url.set(drivername="postgresql+psycopg")
 
 
-_POSTGRES = "Write postgresql://USER:PASSWORD@HOST:PORT/NAME, an IPv6 address in brackets; unset, it is SQLite."
+_POSTGRES = (
+    "Write postgresql://USER:PASSWORD@HOST:PORT/NAME, with an IPv6 address in brackets, or leave it unset for SQLite."
+)
 
 
 def _sqlite_engine(url: str) -> Engine:
     if not url.startswith("sqlite:///"):
         raise SettingsError(
-            f"The setting database.url is unusable: {url!r} names no file.", "Write sqlite:////absolute/path.sqlite3."
+            f"The setting database.url is unusable: {url!r} does not name a file.",
+            "Write sqlite:////absolute/path.sqlite3.",
         )
     path = Path(url.removeprefix("sqlite:///"))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -249,7 +252,7 @@ def translate(error: exc.DBAPIError, engine: Engine) -> PipelineError:
         way_out = None if engine.dialect.name == "sqlite" else "Check that the server runs, and database.url."
         return StorageUnavailable(f"The ledger {where} does not answer: {text.strip().splitlines()[0]}", way_out)
     if _is_taken(error.orig):
-        return Conflict("Somebody else took that name in this moment.", "Look at what is there now, and ask again.")
+        return Conflict("Another request took that name at the same moment.", "Check the current state, and try again.")
     return PipelineError(f"The ledger {where} refused a statement: {text.strip()}")
 
 

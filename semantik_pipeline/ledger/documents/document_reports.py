@@ -73,7 +73,7 @@ INNER = ("blocked", "error", "unread")
 
 def reason(row: dict[str, Any]) -> str | None:
     """Why the document of a row is skipped, in quarantine or blocked, or that it could not be read."""
-    error, unread_now = row["error"], "could not be read; what is indexed of it stays" if row["unread"] else None
+    error, unread_now = row["error"], "could not be read; its indexed content is kept" if row["unread"] else None
     return row["reason"] or (f"{error['stage']}: {error['message']}" if error else row["blocked"]) or unread_now
 
 

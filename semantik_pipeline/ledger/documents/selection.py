@@ -105,7 +105,9 @@ def _check_fields(where: Any) -> None:
     elif isinstance(where, dict):
         key = where.get("key")
         if isinstance(key, str) and key not in (*FIELDS, "error", "metadata") and not key.startswith("metadata."):
-            raise UsageError(f"Documents have no field {key!r}.", f"They have {', '.join(FIELDS)}, metadata.NAME.")
+            raise UsageError(
+                f"Documents have no field {key!r}.", f"Their fields are {', '.join(FIELDS)}, metadata.NAME."
+            )
         for name, one in where.items():
             if name != "nested":  # its keys are relative
                 _check_fields(one)

@@ -64,7 +64,7 @@ def begin(tx: Transaction, collection: Collection, frozen: Frozen, operation_id:
     other = tx.execute(select(generations.c.operation_id).where(there)).scalar_one_or_none()
     if other is not None:
         raise Conflict(
-            f"The collection {collection.name!r} is being reindexed already, by reindex-{other}.",
+            f"The collection {collection.name!r} is already being reindexed (reindex-{other}).",
             f"Wait for it (`semantik operations show {other} --watch`), or cancel it.",
         )
     values = {

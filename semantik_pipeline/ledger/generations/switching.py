@@ -49,7 +49,7 @@ def kept(tx: Transaction, collection: Collection) -> int:
     if generation_id is None:
         raise UsageError(
             f"The collection {collection.name!r} has no generation to go back to.",
-            "`semantik reindex` builds one; reindex.rollback_window says how long the one before stays.",
+            "`semantik reindex` builds one; reindex.rollback_window sets how long the previous one is kept.",
         )
     return generation_id
 

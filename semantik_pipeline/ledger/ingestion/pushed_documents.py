@@ -24,11 +24,11 @@ def open_source(tx: Transaction, collection_id: int, connector: str, name: str) 
     source_id = collections.put_source(tx, collection_id, connector, name, {})
     row = tx.execute(select(sources).where(sources.c.id == source_id).with_for_update()).mappings().one()
     if row["removed_at"] is not None or row["trashed_at"] is not None:
-        raise UsageError(f"The source {name} is deleted.", "Restore it, or give the documents to another source.")
+        raise UsageError(f"The source {name} is deleted.", "Restore it, or push the documents to another source.")
     if row["paused"] is not None:
         raise UsageError(
             f"The source {name} is paused: {row['paused'].rstrip('.')}.",
-            f"`semantik sources resume {source_id}` lets it go on.",
+            f"`semantik sources resume {source_id}` resumes it.",
         )
     return dict(row)
 

@@ -94,7 +94,7 @@ def find_source(tx: Transaction, name: str, *, collection: str | None = None) ->
             return rows[0]
         if rows:
             some = ", ".join(f"{row['id']} ({row['connector']}, collection {row['collection']})" for row in rows[:5])
-            raise UsageError(f"{name!r} names {len(rows)} sources: {some}.", "Name one by its id.")
+            raise UsageError(f"{name!r} names {len(rows)} sources: {some}.", "Give the id of one.")
     raise NotFound(f"There is no source {name!r}.", "`semantik sources list` shows ids and names.")
 
 
@@ -103,7 +103,7 @@ def get_source(tx: Transaction, source_id: int, *, among: Collection[str] | None
     here = true() if among is None else collections.c.name.in_(sorted(among))
     for row in _described(tx, _SOURCE.where(sources.c.id == source_id, _SHOWN, here)):
         return row
-    raise NotFound(f"There is no source {source_id}.", "`semantik sources list` shows what there is.")
+    raise NotFound(f"There is no source {source_id}.", "`semantik sources list` shows all sources.")
 
 
 def page(
@@ -179,7 +179,7 @@ def lock_source(tx: Transaction, source_id: int) -> dict[str, Any]:
     columns = (*where, sources.c.principals, operation)
     row = tx.execute(select(*columns).where(sources.c.id == source_id).with_for_update()).mappings().first()
     if row is None:
-        raise NotFound(f"There is no source {source_id} any more.", "`semantik sources list` shows what there is.")
+        raise NotFound(f"The source {source_id} no longer exists.", "`semantik sources list` shows all sources.")
     return dict(row)
 
 

@@ -52,7 +52,7 @@ def begin_due(tx: Transaction) -> list[int]:
         except Exception as error:
             if is_away(error) or tx.invalidated:  # the ledger, not the source
                 raise
-            log.exception("The source %d can't be begun.", row.id)
+            log.exception("The sync of the source %d can't be started.", row.id)
             _put_off(tx, row, error)
     return begun
 
@@ -67,7 +67,7 @@ def _begin(tx: Transaction, source: Row) -> int:
 
 def _put_off(tx: Transaction, source: Row, error: Exception) -> None:
     faults = source.faults + 1
-    told = {"type": type(error).__name__, "message": f"Its sync can't be begun: {error}", "at": source.now}
+    told = {"type": type(error).__name__, "message": f"Its sync can't be started: {error}", "at": source.now}
     values = {"faults": faults, "error": told, "due_at": source.now + wait_after_faults(faults)}
     tx.execute(update(sources).where(sources.c.id == source.id).values(**values))
 

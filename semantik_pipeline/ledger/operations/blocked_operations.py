@@ -21,7 +21,7 @@ from semantik_pipeline.ledger.tables import operation_items, operation_sources, 
 #: blocked: so long it may take until somebody tries it again (``stages/left.py``).
 RECENT = 60.0
 
-NOBODY = "no worker is up: `semantik worker` starts one"
+NOBODY = "no worker is running: `semantik worker` starts one"
 
 
 def reason(tx: Transaction, operation_id: int, workers: Sequence[WorkerRow] | None) -> str | None:

@@ -259,7 +259,7 @@ def lock(tx: Transaction, operation_id: int) -> None:
         raise NotFound(f"There is no operation {operation_id}.", "`semantik operations list --all` shows them.")
     if row.state == "finished" or row.outcome == "cancelled":
         ended = "has ended" if row.state == "finished" else "is being cancelled"
-        again = "`semantik operations retry` runs again what it left unfinished."
+        again = "`semantik operations retry` processes again what it left unfinished."
         raise Conflict(f"{row.kind}-{operation_id} {ended} ({row.outcome}).", again)
 
 

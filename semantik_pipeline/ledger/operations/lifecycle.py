@@ -83,7 +83,7 @@ def request_sync(
         full = True
     elif removed_at is not None:
         raise UsageError(
-            f"The source {name} is being removed.", "Add it again when it is gone: `semantik sources list`."
+            f"The source {name} is being removed.", "Add it again once `semantik sources list` no longer shows it."
         )
     if earlier is not None:
         mine = and_(operation_sources.c.operation_id == earlier, operation_sources.c.source_id == source_id)

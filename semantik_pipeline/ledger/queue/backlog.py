@@ -34,7 +34,7 @@ _DUE = and_(_TIME_HAS_COME, waiting_schedules.holder().is_(None))
 _LEFT_OUT = and_(_OPEN, _TIME_HAS_COME, waiting_schedules.holder().is_not(None))
 
 #: Why a suspect makes no way.
-ALONE = "it runs alone when its turn comes"
+ALONE = "it is processed alone when its turn comes"
 
 
 def by_stage(tx: Transaction, *, generation_id: int | None = None) -> dict[str, dict[str, float]]:
@@ -150,7 +150,7 @@ def _unread(tx: Transaction, workers: Sequence[WorkerRow]) -> list[dict[str, Any
 def _nobody(workers: Sequence[WorkerRow], stage: str, which: int) -> str | None:
     """Why none of the workers takes a stage of a generation, or reads a source; None if one does."""
     found = refusal(workers, stage, which)
-    return "no worker is up" if found == "" else found
+    return "no worker is running" if found == "" else found
 
 
 def stuck(tx: Transaction, *, longer_than: float, limit: int) -> list[dict[str, Any]]:

@@ -39,7 +39,9 @@ class Hold:
     def check(self) -> None:
         """Raise LeaseLost if it is :attr:`over`."""
         if self.over:
-            raise LeaseLost(f"The lease {self.token[:8]} is gone: the work took too long, or a newer revision came.")
+            raise LeaseLost(
+                f"The lease {self.token[:8]} was lost: the work took too long, or a newer revision arrived."
+            )
 
 
 class Keeper:
@@ -114,13 +116,13 @@ class Keeper:
             except PipelineError as error:
                 log.log(
                     logging.INFO if token in self._told else logging.WARNING,
-                    "%s can't be given back: %s",
+                    "The claim %s can't be released: %s",
                     token[:8],
                     error,
                 )
                 self._told.add(token)
             except Exception:
-                log.exception("A claim could not be given back.")
+                log.exception("A claim could not be released.")
             else:
                 self._told.discard(token)
                 with self._lock:

@@ -150,7 +150,7 @@ def in_hand(tx: Transaction, tokens: Sequence[str], *, limit: int) -> dict[str, 
 def served(row: WorkerRow, stage: str, which: int) -> str | None:
     """Why a worker does not do a stage of a generation, or the sync of a source; None if it does."""
     if stage not in row.report.get("queues", ()):
-        return f"no worker of a profile that takes {stage} is up"
+        return f"no worker with a profile that serves {stage} is running"
     if row.state in ("starting", "draining", "restarting"):
         return f"{row.id} is {row.state}"
     return row.activity.get("refusals", {}).get(f"{which}:{stage}")

@@ -150,7 +150,7 @@ def begin_restoring(tx: Transaction, source_id: int) -> int:
     mine = and_(sources.c.id == source_id, sources.c.trashed_at.is_not(None))
     row = tx.execute(select(*columns, now().label("now")).where(mine).with_for_update()).first()
     if row is None:
-        raise UsageError("The source is not in the trash any more.", "`semantik trash` lists what is there.")
+        raise UsageError("The source is no longer in the trash.", "`semantik trash` lists its contents.")
     if row.operation_id is not None and lifecycle.state(tx, row.operation_id) != "finished":
         holds.cancel(tx, row.operation_id)
     due_at = next_time(row.schedule, row.now, source_id, row.created_at)
@@ -203,7 +203,9 @@ def restore_collection(tx: Transaction, collection_id: int) -> None:
     mine = select(collections.c.name, collections.c.trashed_at).where(collections.c.id == collection_id)
     row = tx.execute(mine.with_for_update()).one()
     if row.trashed_at == PURGED:
-        raise Conflict(f"The collection {row.name!r} is being purged.", "It can't come back; index its sources anew.")
+        raise Conflict(
+            f"The collection {row.name!r} is being purged.", "It can't be restored; index its sources again."
+        )
     tx.execute(update(collections).where(collections.c.id == collection_id).values(trashed_at=None))
 
 

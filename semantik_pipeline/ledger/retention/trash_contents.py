@@ -117,7 +117,7 @@ def get_source(tx: Transaction, source_id: int, *, among: Collection[str] | None
     query = _SOURCES.where(sources.c.id == source_id)
     rows = _rows(tx, query if among is None else query.where(collections.c.name.in_(sorted(among))))
     if not rows:
-        raise NotFound(f"There is no source {source_id} in the trash.", "`semantik trash` lists what is there.")
+        raise NotFound(f"There is no source {source_id} in the trash.", "`semantik trash` lists its contents.")
     return rows[0]
 
 
@@ -132,7 +132,7 @@ def find_documents(tx: Transaction, name: str, *, collection: str | None = None)
         rows = _rows(tx, query.where(collections.c.name == collection) if collection is not None else query)
         if rows:
             return rows
-    raise NotFound(f"There is no document {name!r} in the trash.", "`semantik trash` lists what is there.")
+    raise NotFound(f"There is no document {name!r} in the trash.", "`semantik trash` lists its contents.")
 
 
 def find_source(tx: Transaction, name: str) -> dict[str, Any]:
@@ -146,5 +146,5 @@ def find_source(tx: Transaction, name: str) -> dict[str, Any]:
             return rows[0]
         if rows:
             some = ", ".join(f"{row['id']} ({row['connector']}, collection {row['collection']})" for row in rows[:5])
-            raise UsageError(f"{name!r} names {len(rows)} sources in the trash: {some}.", "Name one by its id.")
-    raise NotFound(f"There is no source {name!r} in the trash.", "`semantik trash` lists what is there.")
+            raise UsageError(f"{name!r} names {len(rows)} sources in the trash: {some}.", "Give the id of one.")
+    raise NotFound(f"There is no source {name!r} in the trash.", "`semantik trash` lists its contents.")

@@ -56,7 +56,7 @@ def _read_queries(path: Path) -> dict[str, str]:
     queries: dict[str, str] = {}
     for number, record in _records(path, ("_id", "text")):
         if record["_id"] in queries:
-            raise UsageError(f"{path}, line {number}: the query id {record['_id']!r} is there twice.")
+            raise UsageError(f"{path}, line {number}: the query id {record['_id']!r} occurs twice.")
         queries[record["_id"]] = record["text"]
     return queries
 
@@ -68,13 +68,14 @@ def _read_qrels(path: Path) -> dict[str, dict[str, int]]:
         columns = line.split("\t") if "\t" in line else line.split()
         if len(columns) not in (3, 4):
             raise UsageError(
-                f"{path}, line {number}: {len(columns)} columns.", "Expected: query id, document id, grade, with tabs."
+                f"{path}, line {number}: {len(columns)} columns.",
+                "Expected: query id, document id and grade, separated by tabs.",
             )
         query_id, document_id, grade = columns[0], columns[-2], columns[-1]
         if _is_whole(grade):
             qrels.setdefault(query_id, {})[document_id] = int(grade)
         elif position > 0:  # the first line may be a header
-            raise UsageError(f"{path}, line {number}: the grade {grade!r} is no whole number.")
+            raise UsageError(f"{path}, line {number}: the grade {grade!r} is not a whole number.")
     return qrels
 
 
@@ -92,14 +93,14 @@ def _records(path: Path, fields: tuple[str, ...]) -> Iterator[tuple[int, dict[st
         try:
             record = json.loads(line)
         except ValueError as error:
-            raise UsageError(f"{path}, line {number}: no JSON ({error}).") from None
+            raise UsageError(f"{path}, line {number}: not valid JSON ({error}).") from None
         if not isinstance(record, dict):
             raise UsageError(f"{path}, line {number}: a {type(record).__name__}, not a JSON object.")
         for name in fields:
             if name == "_id" and isinstance(record.get(name), int):
                 record[name] = str(record[name])
             if not isinstance(record.get(name), str):
-                raise UsageError(f"{path}, line {number}: the field {name!r} is missing or is no string.")
+                raise UsageError(f"{path}, line {number}: the field {name!r} is missing or not a string.")
         yield number, record
 
 
@@ -110,6 +111,6 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
                 if line.strip():
                     yield number, line.rstrip("\n")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is no UTF-8: {error.reason}.") from None
+        raise UsageError(f"{path} is not valid UTF-8: {error.reason}.") from None
     except OSError as error:
         raise UsageError(f"{path} can't be read: {error.strerror}.") from None

@@ -30,7 +30,7 @@ PLACES = [
     (-9, -20),
 ]
 
-MISSING = "There is no picture without matplotlib: pip install 'semantik-pipeline[evaluation]'"
+MISSING = "Plots require matplotlib: pip install 'semantik-pipeline[evaluation]'"
 
 
 def can_plot() -> bool:
@@ -58,7 +58,7 @@ def write_plots(comparison: Comparison, title: str, path: Path) -> list[Path]:
             else:
                 one.write_text(page(comparison, title, _svg(figure)), "utf-8")
     except OSError as error:
-        raise UsageError(f"{path} can't be written: {error.strerror}.", "Name another place with --plot.") from None
+        raise UsageError(f"{path} can't be written: {error.strerror}.", "Choose another path with --plot.") from None
     return wanted
 
 
@@ -86,7 +86,7 @@ def drawing(comparison: Comparison, title: str) -> Figure:
     for verdict, colour in COLOURS.items():
         own = [one for one in timed if one.verdict == verdict]
         if own:
-            told = {"alike": "no difference beyond luck", "default": "the default"}.get(verdict, verdict)
+            told = {"alike": "no difference beyond chance", "default": "the default"}.get(verdict, verdict)
             marker = "D" if verdict == "default" else "o"
             axes.scatter(
                 [one.p50_ms or 0.0 for one in own],

@@ -42,13 +42,13 @@ def recommended(comparison: Comparison) -> Recommendation:
     if wordy:
         names = " and ".join(one.way.name for one in wordy)
         notes.append(
-            f"{names} found more. But these queries are made of words that stand there, and can't tell how much words"
-            " should weigh: only questions that people ask can."
+            f"{names} found more. But these queries consist of words from the documents, so they can't show how much"
+            " weight words should get: only questions that people ask can."
         )
     if best is None:
         asked = f"{len(default.report.per_query):,} queries"
-        told = "nothing to be better that does not just lean on words" if wordy else "no other way to be better"
-        reason = f"The default, {default.way.name}, is as good as any: {asked} tell {told}."
+        told = "no better way that does not just rely on words" if wordy else "no better way"
+        reason = f"The default, {default.way.name}, is as good as any: {asked} show {told}."
         return Recommendation(way=None, reason=reason, notes=notes)
     reason = (
         f"{best.way.name} is better than the default, {default.way.name}: "
@@ -105,7 +105,7 @@ def _notes(comparison: Comparison, but: Sequence[Compared | None]) -> list[str]:
     asked = len(default.report.per_query)
     notes = []
     if asked < FEW:
-        notes.append(f"{asked} queries are few: only large differences can be told from luck.")
+        notes.append(f"{asked} queries are few: only large differences can be distinguished from chance.")
     cheap = [
         one
         for one in comparison.ways
@@ -114,7 +114,7 @@ def _notes(comparison: Comparison, but: Sequence[Compared | None]) -> list[str]:
     ]
     if cheap:
         best = max(cheap, key=Compared.mean)
-        notes.append(f"{best.way.name} is as good as these queries can tell{_price(best, default)}.")
+        notes.append(f"{best.way.name} is as good, as far as these queries can show{_price(best, default)}.")
     return notes
 
 

@@ -63,7 +63,7 @@ def chosen(found: Iterable[Way], names: Iterable[str]) -> list[Way]:
         meant = {one.name for one in there if one.name.lower().startswith(name.strip().lower())}
         meant |= {one.name for one in there if name.strip().lower() in rerankers_of(one.plan)}
         if not meant:
-            raise UsageError(f"There is no way {name!r}.", f"There are: {', '.join(one.name for one in there)}.")
+            raise UsageError(f"There is no way {name!r}.", f"The ways are: {', '.join(one.name for one in there)}.")
         kept |= meant
     return [one for one in there if one.name in kept]
 

@@ -107,12 +107,12 @@ def _checked(query: str) -> tuple[list[Part], dict[int, Condition], list[str]]:
     special = 0
     for part in read(query, FIELDS, FAMILIES):
         if part.kind != "text" and special == MOST:
-            warnings = [*warnings[: MOST - 1], f"of phrases, exclusions and fields, the first {MOST} count"]
+            warnings = [*warnings[: MOST - 1], f"only the first {MOST} phrases, exclusions and fields are used"]
             part = part.as_text()
         elif part.kind == "field" and part.name != PATH:
             made = condition_of(part.name, part.value)
             if made is None:
-                warnings.append(f"{part.raw!r} was taken for text: {part.name} takes {wanted(part.name)}")
+                warnings.append(f"{part.raw!r} was read as text: {part.name} takes {wanted(part.name)}")
                 part = part.as_text()
             else:
                 conditions[len(parts)] = made

@@ -43,8 +43,8 @@ def interpret(runtime: Runtime, view: SearchView, query: SearchQuery, plan: Sear
     try:
         found = corrections(runtime, view, plan.text, kept=kept, filter=plan.filter, principals=plan.principals)
     except PipelineError as error:  # what was typed can be asked all the same
-        log.warning("Typing errors of a query could not be looked for: %s", error)
-        return replace(plan, warnings=[*plan.warnings, "typing errors could not be looked for"])
+        log.warning("Typos of a query could not be corrected: %s", error)
+        return replace(plan, warnings=[*plan.warnings, "typos could not be corrected"])
     if not found:
         return plan
     meant = corrected(plan.text, found)
@@ -86,7 +86,7 @@ def _documents(
     except ValueError:
         named = " ".join(f"path:{pattern}" for pattern in patterns)
         raise UsageError(
-            f"{named} stands for more than {MOST_DOCUMENTS:,} documents of {view.collection!r}, and leaves out as many.",
+            f"{named} matches more than {MOST_DOCUMENTS:,} documents of {view.collection!r}, and excludes as many.",
             "Narrow it, or filter by `source:`.",
         ) from None
     return {"key": "document_id", "match": {"any": ids}}, negated

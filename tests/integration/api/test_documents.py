@@ -97,7 +97,7 @@ def test_documents_that_their_source_could_not_read_are_listed(api: Api) -> None
         )
     assert listed(api, "?status=unread") == ["b"] and listed(api, "?status=indexed") == ["a", "b"]
     (row,) = api.good(api.get("/documents?status=unread", by="reader"))["documents"]
-    assert (row["status"], row["reason"]) == ("indexed", "could not be read; what is indexed of it stays")
+    assert (row["status"], row["reason"]) == ("indexed", "could not be read; its indexed content is kept")
     assert api.good(api.get(f"/documents/{row['id']}"))["reason"] == row["reason"]
 
 

@@ -54,7 +54,7 @@ def test_several_collections_each_have_theirs(api: Api) -> None:
     found = [(hit["collection"], hit["document"]) for page in (answer, rest) for hit in page["hits"]]
     assert len(found) == len(set(found)) == 6
     assert [hit["rank"] for page in (answer, rest) for hit in page["hits"]] == list(range(1, 7))
-    told = "default: dedupe saw each collection alone, and compared no hit with another collection's"
+    told = "default: dedupe processed each collection separately, and did not compare hits across collections"
     assert answer["warnings"] == rest["warnings"] == [told]
 
 

@@ -106,7 +106,7 @@ def test_a_request_under_a_key_is_done_once_and_answered_as_often_as_it_is_sent(
     assert api.good(again, 202) == api.good(first, 202)
     assert again.headers["location"] == first.headers["location"]
     assert (first.headers.get("idempotency-replayed"), again.headers["idempotency-replayed"]) == (None, "true")
-    assert "another request" in problem(upload(api, ("a.txt", b"otters"), key="k1"), 422)["detail"]
+    assert "a different request" in problem(upload(api, ("a.txt", b"otters"), key="k1"), 422)["detail"]
     body = {"documents": [{"document": "t", "text": "owls"}]}
     texts = [api.post("/documents", json=body, headers={"Idempotency-Key": "k2"}, by="writer") for _ in range(2)]
     assert api.good(texts[0], 202) == api.good(texts[1], 202)

@@ -221,7 +221,7 @@ def test_the_default_is_as_good_where_luck_explains_the_rest(comparison):
 
 def test_what_is_as_good_and_much_faster_is_worth_a_word(comparison):
     advice = recommended(comparison({"rrf": (0.499, 0.6, 20.0), "dense": (0.4, 0.06, 9.0)}))
-    assert advice.notes == ["rrf is as good as these queries can tell, in 20 ms instead of 100."]
+    assert advice.notes == ["rrf is as good, as far as these queries can show, in 20 ms instead of 100."]
 
 
 def test_queries_made_of_words_that_stand_there_advise_no_leaning_on_words(comparison):

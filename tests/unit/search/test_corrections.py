@@ -71,7 +71,7 @@ def test_a_store_that_fails_while_errors_are_looked_for_fails_no_search(
     monkeypatch.setattr(runtime.store, "search", failing)
     told = search(runtime, SearchQuery(text="falcom", rerank=False, principals=["ben"]))
     assert failed and [hit.document for hit in told.hits] == ["doc-1"]
-    assert told.warnings == ["typing errors could not be looked for"]
+    assert told.warnings == ["typos could not be corrected"]
 
 
 @pytest.mark.parametrize("alike", [False, True])

@@ -49,10 +49,10 @@ def test_qrels_without_header_in_trec_columns_or_in_their_folder(folder, content
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        ("queries.jsonl", '{"_id": "1", "text": "a"}\nnonsense\n', r"queries\.jsonl, line 2: no JSON"),
+        ("queries.jsonl", '{"_id": "1", "text": "a"}\nnonsense\n', r"queries\.jsonl, line 2: not valid JSON"),
         ("queries.jsonl", '{"_id": "1"}\n', r"queries\.jsonl, line 1: the field 'text'"),
         ("queries.jsonl", "[1]\n", r"queries\.jsonl, line 1: a list"),
-        ("queries.jsonl", '{"_id": "1", "text": "a"}\n{"_id": "1", "text": "b"}\n', r"line 2: .*'1' is there twice"),
+        ("queries.jsonl", '{"_id": "1", "text": "a"}\n{"_id": "1", "text": "b"}\n', r"line 2: .*'1' occurs twice"),
         ("qrels.tsv", "1\tdoc-1\t1\n1\tdoc-2\n", r"qrels\.tsv, line 2: 2 columns"),
         ("qrels.tsv", "1\tdoc-1\t1\n1\tdoc-2\tgood\n", r"qrels\.tsv, line 2: the grade 'good'"),
         ("qrels.tsv", "8\tdoc-1\t1\n", r"judges none of the queries"),
@@ -76,7 +76,7 @@ def test_a_missing_folder_and_a_broken_corpus_are_named(folder):
     with pytest.raises(UsageError, match="no folder"):
         read_dataset(folder / "nowhere")
     (folder / "corpus.jsonl").write_bytes(b'{"_id": "1", "text": "a"}\n\xff\xfe\n')
-    with pytest.raises(UsageError, match=r"corpus\.jsonl is no UTF-8"):
+    with pytest.raises(UsageError, match=r"corpus\.jsonl is not valid UTF-8"):
         list(read_dataset(folder).documents())
 
 

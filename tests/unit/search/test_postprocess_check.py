@@ -33,22 +33,22 @@ def written_into(name, change):
 
 
 WRONG = {
-    "a number of numpy's": (noted(likeness=np.float32(0.3)), "metadata that JSON can't say"),
-    "numpy's number for an equal one": (noted(half=np.float32(0.5)), "metadata that JSON can't say"),
+    "a number of numpy's": (noted(likeness=np.float32(0.3)), "metadata that JSON can't represent"),
+    "numpy's number for an equal one": (noted(half=np.float32(0.5)), "metadata that JSON can't represent"),
     "scores of numpy's": (
         lambda hit: replace(hit, scores={**hit.scores, "fused": np.float32(hit.scores["fused"])}), "scores"
     ),
-    "no number": (noted(likeness=float("nan")), "metadata that JSON can't say"),
-    "an object": (noted(by=object()), "metadata that JSON can't say"),
-    "half a character": (noted(word="\ud800"), "metadata that JSON can't say"),
-    "names that are no texts": (noted(by={1: "x"}), "metadata with a name that is no text"),
-    "very deep": (noted(by=deep(300)), "lies too deep"),
-    "metadata that is none": (lambda hit: replace(hit, metadata=[1]), "metadata that is no object"),
+    "no number": (noted(likeness=float("nan")), "metadata that JSON can't represent"),
+    "an object": (noted(by=object()), "metadata that JSON can't represent"),
+    "half a character": (noted(word="\ud800"), "metadata that JSON can't represent"),
+    "names that are no texts": (noted(by={1: "x"}), "metadata with a name that is not a string"),
+    "very deep": (noted(by=deep(300)), "too many levels"),
+    "metadata that is none": (lambda hit: replace(hit, metadata=[1]), "metadata that is not an object"),
     "written into metadata": (
-        written_into("metadata", lambda own: own.update(likeness=np.float32(0.3))), "metadata that JSON can't say"
+        written_into("metadata", lambda own: own.update(likeness=np.float32(0.3))), "metadata that JSON can't represent"
     ),
     "written into an object in it": (
-        written_into("metadata", lambda own: own["by"]["a"].append(object())), "metadata that JSON can't say"
+        written_into("metadata", lambda own: own["by"]["a"].append(object())), "metadata that JSON can't represent"
     ),
     "a score of its own": (lambda hit: replace(hit, scores={"mine": 1.0}), "changed the scores"),
     "written into scores": (written_into("scores", lambda own: own.update(dense=1.0)), "changed the scores"),
@@ -56,13 +56,13 @@ WRONG = {
     "written into an explanation": (
         written_into("explanation", lambda own: own["contributions"].append("x")), "changed the explanation"
     ),
-    "half a place": (lambda hit: replace(hit, highlights=[Highlight(0.5, 1.5, "x")]), "no integer"),
-    "a place by a truth": (lambda hit: replace(hit, highlights=[Highlight(False, True, "x")]), "no integer"),
-    "half a passage": (lambda hit: replace(hit, passage=Span(0.5, 1.5)), "no integer"),
-    "half a character for a term": (lambda hit: replace(hit, highlights=[Highlight(0, 1, "\ud800")]), "no Highlight"),
-    "written into highlights": (written_into("highlights", lambda own: own.append("x")), "no Highlight"),
-    "highlights without end": (lambda hit: replace(hit, highlights=iter([Highlight(0, 1, "x")])), "that are no list"),
-    "documents by name": (lambda hit: replace(hit, duplicates={hit.document: 1}), "that are no list"),
+    "half a place": (lambda hit: replace(hit, highlights=[Highlight(0.5, 1.5, "x")]), "not an integer"),
+    "a place by a truth": (lambda hit: replace(hit, highlights=[Highlight(False, True, "x")]), "not an integer"),
+    "half a passage": (lambda hit: replace(hit, passage=Span(0.5, 1.5)), "not an integer"),
+    "half a character for a term": (lambda hit: replace(hit, highlights=[Highlight(0, 1, "\ud800")]), "not a Highlight"),
+    "written into highlights": (written_into("highlights", lambda own: own.append("x")), "not a Highlight"),
+    "highlights without end": (lambda hit: replace(hit, highlights=iter([Highlight(0, 1, "x")])), "that are not a list"),
+    "documents by name": (lambda hit: replace(hit, duplicates={hit.document: 1}), "that are not a list"),
     "another start": (lambda hit: replace(hit, start=float(hit.start)), "changed the start"),
     "another rank": (lambda hit: replace(hit, rank=float(hit.rank)), "it was not given"),
     "a score that is none": (lambda hit: replace(hit, score=10**400), "OverflowError"),
@@ -171,7 +171,7 @@ def test_hits_are_joined_once(library):
     library.host.plugins["nests"] = Nests()
     answer = ask(library, "nests")
     assert len(answer.hits) == 3
-    assert "joined hits to one that it joined" in answer.warnings[0]
+    assert "grouped hits under one that is itself grouped" in answer.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -192,4 +192,4 @@ def test_passages_beside_a_hit_are_those_of_the_context_in_all_that_they_say(lib
     plugin.changed = {"end": 14, "text": "what"}
     assert ask(library, "around").warnings == []
     plugin.changed = change
-    assert "put a passage beside" in ask(library, "around").warnings[0]
+    assert "added a passage to a hit" in ask(library, "around").warnings[0]

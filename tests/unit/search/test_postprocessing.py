@@ -370,7 +370,7 @@ def test_a_short_page_of_the_most_candidates_does_not_say_that_it_is_the_last(ru
     fill(runtime, [1] * 150 + [2], lambda number: "lease expiry")
     install(runtime, "group", GroupPostprocessor())
     answer = ask(runtime, "group", limit=4)
-    assert answer.warnings == ["there may be more hits: the best 100 were looked at"]
+    assert answer.warnings == ["there may be more hits: only the best 100 were considered"]
 
 
 def test_duplicates_leave_room_for_the_others(runtime):

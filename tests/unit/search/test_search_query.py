@@ -546,7 +546,7 @@ def test_an_index_that_lacks_points_is_told_until_it_has_them(runtime, monkeypat
     runtime.add("lease expiry")
     runtime.ledger.at_rest = 2
     assert ask(runtime, rerank=False).warnings == [
-        "the index of 'default' holds 1 of 2 points: `semantik verify --repair` brings the others back"
+        "the index of 'default' holds 1 of 2 points: `semantik verify --repair` restores the others"
     ]
     runtime.add("lease renewal")
     assert ask(runtime, rerank=False).warnings == []

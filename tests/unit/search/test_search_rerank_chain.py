@@ -179,7 +179,7 @@ WRONG = {
     "twice": (lambda query, documents: [RerankResult(0, 0.5)] * 2, "index given twice"),
     "out of range": (lambda query, documents: [RerankResult(-1, 1.0)], "index out of range"),
     "not a number": (lambda query, documents: [RerankResult(i, math.nan) for i in range(5)], "score not finite"),
-    "endless": (endless, "without end"),
+    "endless": (endless, "too many results"),
 }
 
 
@@ -288,5 +288,5 @@ def test_one_whose_limits_are_no_numbers_is_told_of(library, install, scored_by)
     assert len(answer.hits) == 5
     assert not answer.reranked
     assert answer.warnings == [
-        "not reranked: odd is not available (candidates_per_hit of a reranker's capabilities is 2.5; it is a whole number)"
+        "not reranked: odd is not available (candidates_per_hit of a reranker's capabilities is 2.5; it must be a whole number)"
     ]

@@ -259,7 +259,7 @@ def test_a_scorer_that_raises_keeps_what_came_before():
 def test_endless_results_are_not_read_to_their_end():
     outcome = run(lambda texts, metadata: (RerankResult(0, 1.0) for _ in itertools.count()), 5, first_documents=5)
     assert outcome.scores == {0: 1.0}
-    assert outcome.warnings[-1] == "gave results without end; the rest was not read"
+    assert outcome.warnings[-1] == "returned too many results; the rest was not read"
 
 
 def test_results_that_take_for_ever_end_at_the_deadline():
