@@ -84,9 +84,11 @@ class Blobs:
                 return None
 
     def put_parsed(self, key: str, parsed: ParsedDocument) -> None:
-        # not asdict, which copies every field of every element: it took a tenth of the stage chunk
-        told = {**vars(parsed), "elements": [vars(element) for element in parsed.elements]}
-        self._put(f"parsed/{key}", zlib.compress(json.dumps(told).encode(), 1))
+        self.put_packed(key, packed(parsed))
+
+    def put_packed(self, key: str, parsed: bytes) -> None:
+        """:meth:`put_parsed`, of what :func:`packed` has made."""
+        self._put(f"parsed/{key}", parsed)
 
     def get_parsed(self, key: str) -> ParsedDocument | None:
         """The parse, or None: one that is missing or was cut is a miss, and is made again."""
@@ -236,6 +238,13 @@ class Blobs:
 
 def _protocols(fs: Any) -> tuple[str, ...]:
     return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
+
+
+def packed(parsed: ParsedDocument) -> bytes:
+    """A parsed document as its body is stored."""
+    # not asdict, which copies every field of every element: it took a tenth of the stage chunk
+    told = {**vars(parsed), "elements": [vars(element) for element in parsed.elements]}
+    return zlib.compress(json.dumps(told).encode(), 1)
 
 
 def parsed_of(value: dict[str, Any]) -> ParsedDocument:

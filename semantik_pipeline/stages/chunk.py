@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from semantik_pipeline import logs
 from semantik_pipeline.contracts.media_names import is_text_type
-from semantik_pipeline.documents import short_hash
 from semantik_pipeline.errors import ChildError, ChildOutOfMemory, LeaseLost, PermanentError, SkipDocument
 from semantik_pipeline.ledger import Transaction
 from semantik_pipeline.ledger.database.bulk import pools
@@ -273,15 +272,12 @@ def _settle(runtime: Runtime, claim: Claim, group: list[Job], answers: list[Chun
         elif isinstance(answer, BaseException):
             fail(runtime, claim, [unit], answer, alone=True)
         else:
-            parsed = answer.parsed or job.request.parsed
-            assert parsed is not None  # it was made there, or given
-            if answer.parsed is not None:
-                runtime.blobs.put_parsed(job.parse_key, parsed)
-            rows = chunk_rows(runtime.generation(unit.generation_id), unit, parsed, answer)
-            if (title := title_of(unit.metadata, parsed.title)) != unit.title:
+            if answer.packed is not None:
+                runtime.blobs.put_packed(job.parse_key, answer.packed)
+            rows = chunk_rows(runtime.generation(unit.generation_id), unit, answer)
+            if (title := title_of(unit.metadata, answer.title)) != unit.title:
                 titles.append((unit.document_id, unit.revision, title))
-            text_hash = short_hash(parsed.text)
-            done.append(Chunks(unit=unit, parse_key=job.parse_key, text_hash=text_hash, rows=rows))
+            done.append(Chunks(unit=unit, parse_key=job.parse_key, text_hash=answer.text_hash, rows=rows))
     _save(runtime, claim, done, titles)
 
 

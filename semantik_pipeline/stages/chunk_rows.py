@@ -8,21 +8,21 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from semantik_pipeline.documents import Chunk, ParsedDocument, short_hash
+from semantik_pipeline.documents import Chunk, short_hash
 from semantik_pipeline.ledger.catalog.collections import Generation
 from semantik_pipeline.ledger.documents.content import ChunkRow
 from semantik_pipeline.ledger.queue.work import Unit
 from semantik_pipeline.stages.parsing import Chunked
 
 
-def chunk_rows(generation: Generation, unit: Unit, parsed: ParsedDocument, chunked: Chunked) -> list[ChunkRow]:
+def chunk_rows(generation: Generation, unit: Unit, chunked: Chunked) -> list[ChunkRow]:
     """One row for each chunk.
 
     A point's id is that of (collection, source, document, text, occurrence), so an unchanged chunk keeps its point;
     the signature tells whether anything else of its payload changed.
     """
     fingerprints = generation.fingerprints
-    shared = _shared(generation, unit, title_of(unit.metadata, parsed.title))
+    shared = _shared(generation, unit, title_of(unit.metadata, chunked.title))
     owner = (unit.collection_id, unit.source_id, unit.unique_id)
     seen: dict[str, int] = {}
     rows = []

@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from semantik_pipeline.blobs import packed
 from semantik_pipeline.contracts import ChunkConfig, EmbeddingPlugin
 from semantik_pipeline.documents import Chunk, ParsedDocument, short_hash
 from semantik_pipeline.errors import PluginError, SkipDocument, UnsupportedContent
@@ -98,10 +99,13 @@ def plugins_of(config: dict[str, Any], parser: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Chunked:
-    """What a child answers: the parse, if it was made there; the chunks; and what stands before each chunk's text in
+    """What a child answers: the parse as it is stored, if it was made there, for nobody unpacks it in the process of the
+    model; the title that the parser found, and the hash of the text; the chunks; and what stands before each chunk's text in
     the model's input (its title and headings, or nothing)."""
 
-    parsed: ParsedDocument | None
+    packed: bytes | None
+    title: str | None
+    text_hash: str
     chunks: list[Chunk]
     leads: list[str]
 
@@ -130,7 +134,13 @@ def _parse_and_chunk(host: PluginHost, request: ChunkRequest) -> Chunked:
         raise SkipDocument("It contains no text.")
     title = parsed.title or request.metadata.get("title")
     chunks, leads = _chunk(host, request, parsed, title)
-    return Chunked(parsed=None if request.parsed else parsed, chunks=chunks, leads=leads)
+    return Chunked(
+        packed=None if request.parsed else packed(parsed),
+        title=parsed.title,
+        text_hash=short_hash(parsed.text),
+        chunks=chunks,
+        leads=leads,
+    )
 
 
 def _parse(host: PluginHost, request: ChunkRequest) -> ParsedDocument:
