@@ -15,10 +15,17 @@ class SourceSchedule(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"every": "15m"}})
 
-    every: str | None = Field(None, examples=["15m"], max_length=100)
-    cron: str | None = Field(None, examples=["0 3 * * *"], max_length=200)
-    timezone: str | None = Field(None, examples=["Europe/Berlin"], max_length=100)
-    jitter: str | None = Field(None, examples=["30s"], max_length=100)
+    every: str | None = Field(None, examples=["15m"], max_length=100, description="Interval, such as 15m.")
+    cron: str | None = Field(
+        None, examples=["0 3 * * *"], max_length=200, description="Cron expression; give either every or cron."
+    )
+    timezone: str | None = Field(None, examples=["Europe/Berlin"], max_length=100, description="Time zone of cron.")
+    jitter: str | None = Field(
+        None,
+        examples=["30s"],
+        max_length=100,
+        description="Maximum delay that spreads sources with the same schedule.",
+    )
 
 
 class SourceCreate(BaseModel):

@@ -201,9 +201,9 @@ def delete(
 ) -> OperationAccepted:
     row = _allowed(runtime, caller, "writer", document_id)
     if _gone(row) and not (purge and row["trashed_at"] is not None):
-        raise Conflict(
-            f"The document {document_id} is already deleted.", "Use `purge` to remove it from the trash permanently."
-        )
+        in_trash = row["trashed_at"] is not None
+        hint = "Use `purge` to remove it from the trash permanently." if in_trash else "It is not in the trash."
+        raise Conflict(f"The document {document_id} is already deleted.", hint)
     return accepted(runtime, response, operations.begin_drop(runtime, [row], purge=purge))
 
 

@@ -186,7 +186,7 @@ def test_documents_go_to_the_trash_and_come_back(api: Api) -> None:
     api.pipeline.run()
     assert listed(api) == ["b", "c"] and listed(api, "?status=deleted") == ["a"]
     assert api.good(api.get(path))["trashed_at"] is not None
-    problem(api.delete(path), 409)
+    assert "`purge`" in problem(api.delete(path), 409)["hint"]
     problem(api.post(f"{path}/retry"), 409)
     problem(api.get(f"{path}/content"), 404)
     api.good(api.post(f"{path}/restore", by="writer"), 202)
@@ -200,6 +200,9 @@ def test_documents_go_to_the_trash_and_come_back(api: Api) -> None:
     assert listed(api) == [] and sorted(listed(api, "?status=deleted")) == ["a", "b", "c"]
     for one in answer["documents"]:
         problem(api.post(f"/documents/{one['id']}/restore"), 409)
+        for options in ("", "?purge=true"):
+            refused = problem(api.delete(f"/documents/{one['id']}{options}"), 409)
+            assert refused["hint"] == "It is not in the trash."
 
 
 @pytest.mark.parametrize("purge", [True, False])

@@ -165,4 +165,4 @@ def test_a_request_that_takes_long_is_not_done_twice(api: Api, monkeypatch: pyte
 
     monkeypatch.setattr(push, "push", slow)
     api.good(send(), 202)
-    assert "in hand" in problem(again[0], 409)["detail"] and len(again) == 1
+    assert "in progress" in problem(again[0], 409)["detail"] and len(again) == 1
