@@ -64,6 +64,10 @@ def main() -> None:
         index(runtime, sources)
         for name, _ in sources:
             items = known_items(runtime, name, asked.queries, asked.words)
+            if not items:
+                sys.exit(
+                    f"{name}: no queries could be drawn. Its documents need titles or sentences, and --queries > 0."
+                )
             answers[name] = compare(runtime, name, items, asked.mode)
             print(f"{name}: {answers[name]}", file=sys.stderr, flush=True)
     print(json.dumps({"recall_at": DEPTH, "mode": asked.mode, "words": asked.words, "sets": answers}, indent=2))
@@ -83,6 +87,8 @@ def known_items(runtime: Runtime, collection: str, count: int, words: int = 0) -
     with few documents gives several sentences per document."""
     dice = random.Random(20260101)
     texts = _texts(runtime, collection)
+    if not texts:
+        return []
     frequency = Counter(word for text in texts.values() for word in words_of(text))
     drawn: list[tuple[str, str]] = []
     for name in dice.sample(sorted(texts), len(texts)) * (1 + 2 * count // len(texts)):

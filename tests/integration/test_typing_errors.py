@@ -7,9 +7,11 @@ import random
 import string
 from dataclasses import replace
 
+from benchmarks import typos
 from semantik_pipeline import vocabulary
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.search import SearchQuery, search
+from tests.integration.conftest import FAKE_COLLECTION
 
 DOCUMENTS = 60
 DEPTH = 10
@@ -64,3 +66,9 @@ def test_known_items_are_kept_when_their_rarest_word_is_mistyped(make_pipeline) 
     assert clean >= 0.95
     assert kept >= KEPT
     assert unmended < 0.75, "without a correction much would be lost, or this proves nothing"
+
+
+def test_the_benchmark_draws_no_queries_from_a_collection_without_documents(make_pipeline) -> None:
+    pipeline = make_pipeline()
+    pipeline.runtime.collection("empty", FAKE_COLLECTION)
+    assert typos.known_items(pipeline.runtime, "empty", 10) == []
