@@ -144,7 +144,10 @@ def test_a_refused_key_is_told_and_never_shown():
     ],
 )
 def test_an_answer_that_is_no_ranking_is_told(body):
-    with rerank_server(lambda request: (200, {}, body)) as (url, _), pytest.raises(PermanentError, match="without a ranking"):
+    with (
+        rerank_server(lambda request: (200, {}, body)) as (url, _),
+        pytest.raises(PermanentError, match="without a ranking"),
+    ):
         ask(url)
 
 
