@@ -285,7 +285,7 @@ def test_every_field_of_a_point_is_documented() -> None:
 
 
 def test_the_flat_schema_of_the_page_is_a_schema() -> None:
-    from semantik_pipeline.plugins.schema import normalise_schema
+    from semantik_pipeline.contracts.config_schema import normalise_schema
 
     source = blocks(section(page("docs/plugins.md"), "Configuration and secrets"), "python")[0]
     body: dict[str, Any] = {}

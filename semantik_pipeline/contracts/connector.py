@@ -6,6 +6,7 @@ import inspect
 from collections.abc import AsyncIterator, Callable
 from typing import Any, ClassVar
 
+from semantik_pipeline.contracts.config_schema import normalise_schema
 from semantik_pipeline.contracts.plugin import HealthState, HealthStatus, SemanticPlugin
 from semantik_pipeline.documents import Checkpoint, Complete, DocumentReference, IngestedDocument, Removal
 from semantik_pipeline.errors import PluginConfigError
@@ -81,8 +82,8 @@ class ConnectorPlugin(SemanticPlugin):
 
     @classmethod
     def get_config_fields(cls) -> list[dict[str, Any]]:
-        """Return ``[{"name", "type", "label", "required", "default"}]`` for forms, made from a full JSON Schema."""
-        schema = cls.get_config_schema() or {}
+        """Return ``[{"name", "type", "label", "required", "default"}]`` for forms, made from the schema."""
+        schema = normalise_schema(cls.get_config_schema()) or {}
         required = set(schema.get("required", []))
         return [
             {
@@ -98,5 +99,5 @@ class ConnectorPlugin(SemanticPlugin):
     @classmethod
     def get_secret_fields(cls) -> list[str]:
         """Return the names of the fields that hold secrets. They are given as ``NAME_env``."""
-        properties = (cls.get_config_schema() or {}).get("properties", {})
+        properties = (normalise_schema(cls.get_config_schema()) or {}).get("properties", {})
         return [name for name, spec in properties.items() if spec.get("secret") or spec.get("format") == "password"]

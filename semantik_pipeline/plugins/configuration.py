@@ -13,10 +13,11 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from semantik_pipeline.contracts.config_schema import normalise_schema
 from semantik_pipeline.errors import PluginConfigError, VariableNotSet
 from semantik_pipeline.plugins.known_secrets import KNOWN
 from semantik_pipeline.plugins.registry import LoadedPlugin
-from semantik_pipeline.plugins.schema import defaults_of, field_of, normalise_schema, without_demands
+from semantik_pipeline.plugins.schema import defaults_of, field_of, without_demands
 from semantik_pipeline.plugins.secrets import (
     is_declared_secret,
     is_env_reference,
