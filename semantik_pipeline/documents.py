@@ -53,13 +53,13 @@ class IngestedDocument:
         actual = content_hash(self.content)
         if self.content_hash != actual:
             raise PermanentError(
-                f"The connector says content_hash {self.content_hash!r} for {self.unique_id!r}, but the content's SHA-256 is {actual}.",
+                f"The connector gives content_hash {self.content_hash!r} for {self.unique_id!r}, but the content's SHA-256 is {actual}.",
                 "Use semantik_pipeline.plugins.content_hash(content) in the connector.",
             )
         names = self.principals
         if names is not None and (isinstance(names, str) or not all(isinstance(one, str) and one for one in names)):
             raise PermanentError(
-                f"The connector says principals {names!r} for {self.unique_id!r}, which are no names.",
+                f"The connector gives principals {names!r} for {self.unique_id!r}, which are not valid names.",
                 "Give a list of names that are not empty, or None for everybody.",
             )
         return self

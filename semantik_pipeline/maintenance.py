@@ -253,4 +253,4 @@ def _lost_words(runtime: Runtime) -> Iterator[None]:
     try:
         yield from vocabulary.sweep(runtime)
     except PipelineError as error:
-        log.warning("Words that no document has any more are left for the next sweep: %s", error)
+        log.warning("Words that no document contains any more are left for the next sweep: %s", error)

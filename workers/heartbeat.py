@@ -288,7 +288,7 @@ class Presence:
             except Exception:  # without this thread, the worker would look dead while it works
                 log.exception("A heartbeat failed.")
             if self._runtime.settings.worker.supervisor_pipe is not None and os.getppid() != self._parent:
-                self._ended("the process that started it is gone")
+                self._ended("the process that started it has ended")
             if self._runtime.fatal is not None:
                 self._ended(told(self._runtime.fatal))
             if self._runtime.keeper.hung(HUNG):

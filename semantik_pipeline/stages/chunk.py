@@ -214,7 +214,7 @@ def _raw_body(runtime: Runtime, unit: Unit) -> bytes:
     if body is None:
         with runtime.ledger.write() as tx:
             revisions.forget_hint(tx, unit.document_id, unit.revision)  # so that the next sync fetches it anew
-        raise PermanentError("Its stored body is missing.", "Sync its source again: `semantik index` fetches it anew.")
+        raise PermanentError("Its stored body is missing.", "Sync its source again: `semantik index` fetches it again.")
     return body
 
 
