@@ -42,6 +42,6 @@ def _believe(runtime: Runtime, claim: SourceClaim, gone: int, total: int) -> Non
     if gone > settings.deletion_guard_count and gone > settings.deletion_guard_share * total:
         raise MassDeletion(
             f"{claim.name}: {gone} of {total} documents have vanished; nothing was deleted and the source is paused."
-            " If that is right, sync or resume it with allow_deletions: `semantik sources resume {claim.source_id}"
-            " --allow-deletions`, or `semantik index` with --allow-deletions."
+            " If that is right, sync or resume it with allow_deletions"
+            f" (`semantik sources resume {claim.source_id} --allow-deletions`), or index it again with --allow-deletions."
         )
