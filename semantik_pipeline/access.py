@@ -176,11 +176,11 @@ def _by_plugins(runtime: Runtime, request: AuthRequest) -> Principal:
         raise Unauthorized("The API key is unknown.", "Check it, or ask an administrator for one.")
     if request.header("authorization") or request.header("x-api-key"):
         hint = (
-            f"Keys begin with {PREFIX}, and are sent as `Authorization: Bearer KEY`; `semantik keys create` makes one."
+            f"Keys start with {PREFIX} and are sent as `Authorization: Bearer KEY`. `semantik keys create` creates one."
         )
-        raise Unauthorized("The API does not know who calls: what was sent is no API key.", hint)
-    hint = "Send `Authorization: Bearer KEY`; `semantik keys create` makes a key."
-    raise Unauthorized("The request does not say who calls.", hint)
+        raise Unauthorized("What was sent is not an API key.", hint)
+    hint = "Send `Authorization: Bearer KEY`. `semantik keys create` creates a key."
+    raise Unauthorized("The request has no API key.", hint)
 
 
 def _asked(runtime: Runtime, plugin_id: str, request: AuthRequest) -> Principal | None:
@@ -190,7 +190,7 @@ def _asked(runtime: Runtime, plugin_id: str, request: AuthRequest) -> Principal 
         answer = _within(runtime, plugin_id, request, runtime.settings.api.auth_deadline)
         if answer is None or isinstance(answer, Principal):
             return answer
-        why = f"it answered {type(answer).__name__}, no Principal"
+        why = f"it answered {type(answer).__name__} instead of a Principal"
     except TimeoutError:
         why = f"it took more than {runtime.settings.api.auth_deadline:g} s"
     except Exception as error:
@@ -199,7 +199,7 @@ def _asked(runtime: Runtime, plugin_id: str, request: AuthRequest) -> Principal 
         why = scrub(f"{type(error).__name__}: {error}")
     runtime.tally.count("auth_plugin_failures", plugin=plugin_id)
     LOGGER.error("The auth plugin %s failed, so a request was denied: %s", plugin_id, why)
-    raise Unauthorized("Who calls could not be found out.", "Try again; an operator finds the reason in the log.")
+    raise Unauthorized("The caller could not be identified.", "Try again. The server's log has the reason.")
 
 
 def _within(runtime: Runtime, plugin_id: str, request: AuthRequest, seconds: float) -> Any:
@@ -248,9 +248,11 @@ def create_key(
     """Make a key, valid for so many seconds (None: for ever); see :class:`Principal` for the rest. Raises UsageError
     for a role, name or time that makes no sense, and Conflict for a name that was given before."""
     if not name.strip() or name == LOCAL_KEY or not name.isprintable():
-        raise UsageError(f"An API key can't be called {name!r}.", "Name it after who will use it.")
+        raise UsageError(
+            f"An API key can't be called {name!r}.", "Name it after the person or program that will use it."
+        )
     if seconds is not None and not 0 < seconds < float("inf"):
-        raise UsageError(f"A key can't expire after {seconds:g} seconds.", "Give a time such as 90d.")
+        raise UsageError(f"A key can't expire after {seconds:g} seconds.", "Give a duration such as 90d.")
     Principal(name, role, collections, principals)  # refuses what makes no sense
     return _made(runtime, name, role=role, collections=collections, principals=principals, seconds=seconds)
 

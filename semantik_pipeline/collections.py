@@ -37,7 +37,7 @@ def create(
     _refuse_taken(runtime, name)
     if make(runtime, name, given) is None:
         _refuse_taken(runtime, name)
-        raise Conflict(f"Somebody else made a collection {name!r} in this moment.", "Ask again, or give another name.")
+        raise Conflict(f"A collection {name!r} was created at the same moment.", "Try again, or give another name.")
     return show(runtime, name)
 
 
@@ -105,8 +105,8 @@ def configure(
             present = ledger.lock_config(tx, before.id)
             if if_match is not None and present is not None and if_match != configurations.etag(present):
                 raise ChangedMeanwhile(
-                    f"The configuration of {name!r} was changed since it was read.",
-                    "Read it again, and change what it is now.",
+                    f"The configuration of {name!r} was changed after it was read.",
+                    "Read it again, and repeat your change.",
                 )
             if present == before.config:  # else somebody else changed it meanwhile: look again
                 ledger.change_collection(tx, before.id, config=wanted)
@@ -141,7 +141,7 @@ def _refuse_taken(runtime: Runtime, name: str) -> None:
     if found is not None and found.trashed_at is not None:
         raise Conflict(
             f"The collection {name!r} is in the trash.",
-            "Restore or purge it, or call it otherwise; or give another name.",
+            "Restore, purge or rename that one, or give another name.",
         )
     if found is not None:
-        raise Conflict(f"There is a collection {name!r} already.", "Give another name.")
+        raise Conflict(f"The collection {name!r} already exists.", "Give another name.")

@@ -59,7 +59,7 @@ def parse_changes(pairs: Sequence[str]) -> dict[str, Any]:
         key, equals, text = pair.partition("=")
         if not key or not equals:
             raise UsageError(
-                f"{pair!r} is no KEY=VALUE.", "Write chunking.max_tokens=150, model=NAME, or default_reranker=null."
+                f"{pair!r} is not KEY=VALUE.", "Write chunking.max_tokens=150, model=NAME, or default_reranker=null."
             )
         changes[key] = parse_value(text)
     return changes
@@ -207,38 +207,42 @@ def check(config: Mapping[str, Any]) -> None:
 
 def _check_extraction(extraction: Mapping[str, Any]) -> None:
     if not isinstance(extraction.get("enabled", True), bool):
-        raise UsageError("extraction.enabled is neither true nor false.", "Write extraction.enabled=false.")
+        raise UsageError("extraction.enabled is not true or false.", "Write extraction.enabled=false.")
     for name in ("chunk", "document"):
         choices = extraction.get(name, [])
         if not isinstance(choices, list):
-            raise UsageError(f"extraction.{name} is no list of extractors.", f'Write extraction.{name}=["keywords"].')
+            raise UsageError(
+                f"extraction.{name} is not a list of extractors.", f'Write extraction.{name}=["keywords"].'
+            )
         for choice in choices:
             _object(f"extraction.{name}", choice)
             unknown = sorted(set(choice) - set(CHOICE))
             if unknown or not isinstance(choice.get("plugin"), str):
                 what = f"has no {unknown[0]!r}" if unknown else "names its plugin"
-                raise UsageError(f"An extractor in extraction.{name} {what}.", f"It has {', '.join(CHOICE)}.")
+                raise UsageError(f"An extractor in extraction.{name} {what}.", f"Its fields are {', '.join(CHOICE)}.")
 
 
 def _check_sparse(sparse: Mapping[str, Any]) -> None:
     for name in ("k1", "b", "avg_len"):
         if name in sparse and not (_is_number(sparse[name]) and sparse[name] >= 0):
-            told = f"sparse.{name} is {sparse[name]!r}; it is a number, 0 or more."
-            raise UsageError(told, "The defaults are in the docs.")
+            told = f"sparse.{name} is {sparse[name]!r}; give a number, 0 or more."
+            raise UsageError(told, "docs/collections.md has the defaults.")
     for name in ("title_weight", "heading_weight"):
         value = sparse.get(name, 1)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_WEIGHT:
-            told = f"sparse.{name} is {value!r}; it is a whole number within 0..{MOST_WEIGHT}."
-            raise UsageError(told, "0 leaves it out of the words that are searched.")
+            told = f"sparse.{name} is {value!r}; give a whole number from 0 to {MOST_WEIGHT}."
+            raise UsageError(told, "0 excludes it from BM25.")
     for name in ("by_document", "fold_accents"):
         if not isinstance(sparse.get(name, True), bool):
-            raise UsageError(f"sparse.{name} is neither true nor false.", f"Write sparse.{name}=false.")
+            raise UsageError(f"sparse.{name} is not true or false.", f"Write sparse.{name}=false.")
     for name in ("model", "plugin"):
         if not isinstance(sparse.get(name) or "", str):
-            raise UsageError(f"sparse.{name} is {sparse[name]!r}; it is a name.", "null is BM25, which needs no model.")
+            raise UsageError(
+                f"sparse.{name} is {sparse[name]!r}; give a name.", "null means BM25, which needs no model."
+            )
     if not isinstance(sparse.get("language", ""), str):
         raise UsageError(
-            f"sparse.language is {sparse['language']!r}; it is a language.", "Write sparse.language=german."
+            f"sparse.language is {sparse['language']!r}; give a language.", "Write sparse.language=german."
         )
 
 
@@ -246,15 +250,15 @@ def _check_search(search: Mapping[str, Any]) -> None:
     for name in ("dense_weight", "rerank_weight"):
         value = search.get(name)
         if value is not None and not (_is_number(value) and 0 <= value <= 1):
-            told = f"search.{name} is {value!r}; it is a share between 0 and 1."
-            raise UsageError(told, f"Write search.{name}=0.5, or null for what the settings say.")
+            told = f"search.{name} is {value!r}; give a number from 0 to 1."
+            raise UsageError(told, f"Write search.{name}=0.5, or null for the value in the settings.")
     known = get_args(Fusion)
     if search.get("fusion") is not None and search["fusion"] not in known:
-        raise UsageError(f"There is no fusion {search['fusion']!r}.", f"Known: {', '.join(known)}.")
+        raise UsageError(f"There is no fusion {search['fusion']!r}.", f"Choose one of {', '.join(known)}.")
     for name in ("rerankers", "postprocessors"):
         chain = search.get(name)
         if chain is not None and not isinstance(chain, list):
-            raise UsageError(f"search.{name} is no list of plugins.", f'Write search.{name}=["ID"], the first first.')
+            raise UsageError(f"search.{name} is not a list of plugins.", f'Write search.{name}=["ID"], in their order.')
         for choice in map(chosen_plugin, chain or ()):
             if not isinstance(choice.get("plugin"), str) or set(choice) - {"plugin", "options"}:
                 raise UsageError(
@@ -274,7 +278,9 @@ def _is_number(value: Any) -> bool:
 
 def _object(name: str, value: Any) -> None:
     if not isinstance(value, Mapping):
-        raise UsageError(f"{name} is {value!r}, and an object is needed.", 'As in chunking={"plugin": "markdown"}.')
+        raise UsageError(
+            f"{name} is {value!r}, which is not an object.", 'Write it like chunking={"plugin": "markdown"}.'
+        )
 
 
 def _unknown(key: str) -> UsageError:
@@ -318,7 +324,7 @@ def check_name(name: str) -> None:
     if not name or name != name.strip() or "/" in name or not name.isprintable() or len(name) > LONGEST_NAME:
         raise UsageError(
             f"{name!r} can't be the name of a collection.",
-            f"Names have 1 to {LONGEST_NAME} characters that can be seen, no slash, and no space at an end.",
+            f"A name has 1 to {LONGEST_NAME} visible characters, no slash, and no space at its start or end.",
         )
 
 

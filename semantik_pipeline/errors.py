@@ -1,4 +1,4 @@
-"""The tree of errors. Its type decides what happens to a unit of work; its text is for the person who reads it.
+"""The tree of errors. The type decides what happens to a unit of work; the text is for the person who reads it.
 
 A message says what happened, to what, and what to do next. Every error here pickles, because errors cross
 process borders (see ``plugins/child.py``).
@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 class PipelineError(Exception):
     """Anything this project raises on purpose.
 
-    ``hint`` is the way out, in one sentence; it is shown after the message.
+    ``hint`` says what to do, in one sentence; it is shown after the message.
     """
 
     exit_code = 1
@@ -40,7 +40,7 @@ def _rebuild(cls: type[PipelineError], args: tuple, state: dict) -> PipelineErro
 
 
 class TransientError(PipelineError):
-    """It may work next time: the unit waits and is tried again, up to ``work.max_attempts``."""
+    """It may work next time: the unit waits and is retried, up to ``work.max_attempts`` times."""
 
     def __init__(self, message: str = "", hint: str | None = None, retry_after: float | None = None) -> None:
         super().__init__(message, hint)
@@ -48,20 +48,20 @@ class TransientError(PipelineError):
 
 
 class ServiceUnavailable(TransientError):
-    """A server (store, model endpoint, database) is away. No document is to blame, so no attempt is counted."""
+    """A server (store, model endpoint, database) is unavailable. No document is to blame, so no attempt is counted."""
 
 
 class StorageUnavailable(ServiceUnavailable):
-    """The ledger or the blobs are away: what everybody needs, and no source's fault either."""
+    """The ledger or the blobs are unavailable, which everything needs. No source is to blame either."""
 
 
 class ServiceFailing(ServiceUnavailable):
-    """A server answers, and fails by itself (HTTP 500). That is hardly ever a document's doing, so none is charged; but
-    lest one that is to blame keeps its companions waiting, what failed together runs alone."""
+    """A server answers with an error of its own (HTTP 500). A document hardly ever causes that, so no attempt is counted;
+    but documents that failed together are retried alone, so that one that is to blame does not delay the others."""
 
 
 class OutOfMemory(ServiceUnavailable):
-    """A device has not the memory for a piece of work. It may elsewhere, or later; what it failed on runs alone."""
+    """A device does not have the memory for a piece of work. Elsewhere or later it may; what failed is retried alone."""
 
 
 class PermanentError(PipelineError):
@@ -73,27 +73,26 @@ class UnsupportedContent(PermanentError):
 
 
 class CredentialsRejected(PermanentError):
-    """The source's credentials were refused, or it wants some and has none: trying again only locks the account."""
+    """The source's credentials were refused, or are missing. Retrying could lock the account."""
 
 
 class MassDeletion(PermanentError):
-    """So many documents have vanished from a source that it is paused and asks, rather than believe it."""
+    """So many documents have disappeared from a source that it is paused until somebody confirms the deletion."""
 
 
 class DocumentUnreadable(TransientError):
-    """A document could not be read now, and trying again at once would not help (no permission, a device that fails, a size
-    above the source's limit). That says nothing of what it holds: what is indexed of it stays, and each sync asks for it
-    again."""
+    """A document could not be read now, and retrying at once would not help (no permission, a failing device, a size above
+    the source's limit). Its content may be fine: what is indexed of it stays, and each sync tries to read it again."""
 
 
 class SkipDocument(PipelineError):
-    """There is nothing here to index (empty, a FIFO, no text): the document is listed as skipped, with this reason, and what
-    was indexed of it is removed."""
+    """There is nothing to index (empty, a FIFO, no text): the document is listed as skipped, with this reason, and what was
+    indexed of it is removed."""
 
 
 class DocumentGone(PipelineError):
-    """The source does not have the document: it vanished between being named and being fetched, and is treated as not
-    seen; or the host asked for it by its name alone, and it is removed."""
+    """The source does not have the document. If it disappeared between being listed and being fetched, it is treated as not
+    seen; if the host asked for it by its name, it is removed."""
 
 
 # -- the killable child process --------------------------------------------------------------------------------------
@@ -123,11 +122,11 @@ class PluginError(PipelineError):
 
 
 class PluginLoadError(PluginError):
-    """A plugin could not be imported, or is not of its kind's shape."""
+    """A plugin could not be imported, or does not match the contract of its kind."""
 
 
 class PluginConfigError(PluginError):
-    """A plugin's configuration does not fit its schema, or holds a raw secret."""
+    """A plugin's configuration does not match its schema, or holds a secret itself."""
 
     exit_code = 2
 
@@ -137,7 +136,7 @@ class VariableNotSet(PluginConfigError):
 
 
 class PluginCompatibilityError(PluginLoadError):
-    """The plugin asks for another plugin API version or another package than what is installed."""
+    """The plugin needs another plugin API version or another package than is installed."""
 
 
 class PluginNotFoundError(PluginError):
@@ -150,13 +149,13 @@ class PluginNotFoundError(PluginError):
 
 
 class SettingsError(PipelineError):
-    """A setting is unknown or its value unusable."""
+    """A setting is unknown, or its value is not valid."""
 
     exit_code = 2
 
 
 class StateFileError(PipelineError):
-    """The shared plugin state file is corrupt or of a newer version. Nothing starts until it is mended."""
+    """The shared plugin state file is corrupt or has a newer version. Nothing starts until it is fixed."""
 
 
 class UsageError(PipelineError):
@@ -166,44 +165,44 @@ class UsageError(PipelineError):
 
 
 class NotFound(UsageError):
-    """What was named is not there (any more): a collection, a source, a document, an operation.
+    """What was named does not exist (any more): a collection, a source, a document, an operation.
 
-    ``there`` are the names of what there is instead, where the hint tells them."""
+    ``there`` are the names of those that exist, if the hint lists them."""
 
     def __init__(self, message: str = "", hint: str | None = None, there: Sequence[str] | None = None) -> None:
-        super().__init__(message, f"There are: {', '.join(there)}." if there else hint)
+        super().__init__(message, f"Choose one of: {', '.join(there)}." if there else hint)
         self.there = there
 
     def hint_among(self, names: Collection[str] | None) -> str | None:
-        """The hint, for somebody who may know of these names alone (None: of all)."""
+        """The hint, for a caller that may know only these names (None: all of them)."""
         if names is None or not self.there:
             return self.hint
         mine = [name for name in self.there if name in names]
-        return f"There are: {', '.join(mine)}." if mine else None
+        return f"Choose one of: {', '.join(mine)}." if mine else None
 
 
 class Conflict(UsageError):
-    """What was asked for can't be done beside what is there, or is being done, already; the message names it."""
+    """What was asked for conflicts with something that exists or is in progress; the message names it."""
 
 
 class ChangedMeanwhile(Conflict):
-    """What was read to be changed is no longer what is there: somebody else changed it. Read it again."""
+    """What was to be changed has been changed by somebody else since it was read. Read it again."""
 
 
 class UnreadableExport(UsageError):
-    """A file to import is no export of a collection, damaged, cut short, or of a newer format. Nothing was imported."""
+    """A file to import is not an export of a collection, or is damaged, cut short or of a newer format. Nothing was imported."""
 
 
 class Unauthorized(PipelineError):
-    """The API does not know who calls: no key, or one that is unknown, expired or revoked."""
+    """The caller of the API is not known: no key, or one that is unknown, expired or revoked."""
 
 
 class Forbidden(PipelineError):
-    """The API knows who calls, and they may not; the message says which role or collection is needed."""
+    """The caller of the API is known, but not allowed to do this; the message says which role or collection is needed."""
 
 
 class ApiError(PipelineError):
-    """The API answered a client with a fault that is none of these; ``status`` is HTTP's, ``request_id`` is in its log."""
+    """The API answered with an error that is none of the others; ``status`` is the HTTP status, ``request_id`` is in its log."""
 
     def __init__(
         self, message: str = "", hint: str | None = None, status: int = 500, request_id: str | None = None
@@ -214,11 +213,11 @@ class ApiError(PipelineError):
 
 
 class SchemaMismatch(PipelineError):
-    """The ledger's schema is not this program's; the hint names the command that mends it."""
+    """The ledger's schema does not match this program; the hint names the command that upgrades it."""
 
 
 class DataFolderInUse(PipelineError):
-    """Another process owns the embedded index of this data folder, or works on this ledger with another index."""
+    """Another process is using the embedded index of this data folder, or uses this ledger with another index."""
 
 
 class StorageFull(PipelineError):
@@ -226,19 +225,19 @@ class StorageFull(PipelineError):
 
 
 class WorkerUnfit(PipelineError):
-    """This process can't work any more (its device has failed). It ends; no document is to blame."""
+    """This process can't continue (its device has failed). It stops; no document is to blame."""
 
 
 class LeaseLost(PipelineError):
-    """The unit's lease is no longer ours: another worker has it, or a newer revision came. Drop the work."""
+    """The lease of the unit is lost: another worker has it, or there is a newer revision. The work is dropped."""
 
 
 class FingerprintMismatch(PipelineError):
-    """This worker's plugins cannot give the generation's fingerprint; the unit is left to others, ``blocked``."""
+    """This worker's plugins do not match the generation's fingerprint; the unit is left to other workers, ``blocked``."""
 
 
 class DimensionMismatch(PermanentError):
-    """A model's vectors are not as long as the index expects."""
+    """A model's vectors do not have the length that the index expects."""
 
 
 def seconds_of(retry_after: str | None) -> float | None:

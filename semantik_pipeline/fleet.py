@@ -58,9 +58,10 @@ def view(runtime: Runtime) -> dict[str, Any]:
 def why_blocked(one: dict[str, Any]) -> str:
     """An entry of ``blocked`` in words."""
     if one["stage"] == "sync":
-        return f"the source {one['source']!r} of {one['collection']!r} waits to be read: {one['reason']}"
+        return f"the source {one['source']!r} of {one['collection']!r} is waiting to be read: {one['reason']}"
     many = "1 document" if one["units"] == 1 else f"{one['units']:,} documents"
-    return f"{many} of {one['collection']!r} wait{'s' if one['units'] == 1 else ''} for {one['stage']}: {one['reason']}"
+    verb = "is" if one["units"] == 1 else "are"
+    return f"{many} of {one['collection']!r} {verb} waiting for {one['stage']}: {one['reason']}"
 
 
 def _rate(row: WorkerRow, stage: str, name: str) -> float:
@@ -126,9 +127,9 @@ def others_at_index(runtime: Runtime) -> list[WorkerRow]:
 
 def other_index_words(row: WorkerRow) -> str:
     at = row.report["index"]
-    own = f"an embedded index of its own, {at['folder']}" if at else "another store"
-    when = "works" if row.alive else f"worked until {row.age / 60:,.0f} minutes ago"
-    return f"process {row.pid} on {row.host} {when} on this ledger with {own}"
+    own = f"its own embedded index, {at['folder']}," if at else "another store"
+    when = "is using" if row.alive else f"was, until {row.age / 60:,.0f} minutes ago, using"
+    return f"process {row.pid} on {row.host} {when} {own} with this ledger"
 
 
 def refuse_second_index(runtime: Runtime) -> list[WorkerRow]:
@@ -137,8 +138,8 @@ def refuse_second_index(runtime: Runtime) -> list[WorkerRow]:
     others = others_at_index(runtime)
     if living := [row for row in others if row.alive]:
         raise DataFolderInUse(
-            f"The {other_index_words(living[0])}: neither would find what the other indexes.",
-            "End it first, or set one qdrant.url (SEMANTIK_QDRANT_URL) for both, or another database.url for this one.",
+            f"The {other_index_words(living[0])}, so neither would find what the other indexes.",
+            "Stop it first, or set the same SEMANTIK_QDRANT_URL for both, or another SEMANTIK_DATABASE_URL for this one.",
         )
     return others
 
@@ -156,7 +157,7 @@ def ask(runtime: Runtime, names: Sequence[str], command: str) -> list[str]:
             found = [row for row in living if name in (row.id, row.host, row.profile)]
             if not found:
                 there = ", ".join(row.id for row in living) or "none"
-                raise UsageError(f"No living worker is called {name!r}.", f"Living workers: {there}.")
+                raise UsageError(f"No running worker matches {name!r}.", f"Running workers: {there}.")
             chosen |= {row.id: row for row in found}
         if not names:
             chosen = {row.id: row for row in living if row.profile != EMBEDDED} or {row.id: row for row in living}
@@ -164,8 +165,8 @@ def ask(runtime: Runtime, names: Sequence[str], command: str) -> list[str]:
             if row.profile == EMBEDDED:
                 where = f"the process {row.pid} on {row.host}"
                 raise UsageError(
-                    f"The worker {row.id} is a part of {where}, which can't {command} it.",
-                    "Stop that process and start it again: what it has in hand is finished or given back.",
+                    f"The worker {row.id} is part of {where}, so it can't {command} by itself.",
+                    "Stop that process and start it again: work in progress is finished or handed back.",
                 )
         ids = sorted(chosen)
         ledger_workers.ask(tx, ids, command)

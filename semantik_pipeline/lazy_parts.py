@@ -16,5 +16,5 @@ class part(cached_property[Part]):  # noqa: N801 - reads as the decorator that i
 
     def __get__(self, owner: Any, kind: Any = None) -> Part:  # type: ignore[override]
         if owner is not None and owner.closed:
-            raise PipelineError("This process has ended its work and gives no more.", "Start it again.")
+            raise PipelineError("This process has stopped.", "Start it again.")
         return super().__get__(owner, kind)

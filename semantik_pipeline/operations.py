@@ -109,7 +109,7 @@ def begin_drop(runtime: Runtime, documents: Sequence[dict[str, Any]], *, purge: 
 
 def _begin_for(runtime: Runtime, documents: Sequence[dict[str, Any]], kind: str, change: Callable[..., None]) -> int:
     if not documents:
-        raise NotFound("There is no such document.", "`semantik documents list` shows the names.")
+        raise NotFound("No such document.", "`semantik documents list` shows the names.")
     with runtime.ledger.write() as tx:
         found = collections.get_collection(tx, documents[0]["collection"])
         operation_id = lifecycle.begin(tx, found.id, kind)
@@ -132,7 +132,9 @@ def wait(runtime: Runtime, operation_id: int, on_progress: Callable[[Progress], 
         progress = look(runtime, operation_id)
         stuck_since = None if progress.reason is None else stuck_since or time.monotonic()
         if progress.reason is not None and not runtime.settings.fleet and _hopeless(runtime, progress, stuck_since):
-            raise PipelineError(f"Nobody here can go on: {progress.reason}", "It goes on with the next run that can.")
+            raise PipelineError(
+                f"This process can't continue: {progress.reason}", "The next run that can will continue."
+            )
         if on_progress is not None:
             on_progress(progress)
         if progress.state == "finished":
@@ -282,10 +284,10 @@ def retry(runtime: Runtime, operation_id: int) -> int:
     with runtime.ledger.read() as tx:
         name = operation_reports.name(tx, operation_id)
         if lifecycle.state(tx, operation_id) != "finished":
-            raise Conflict(f"{name} has not ended.", "`semantik documents retry` runs quarantined documents again.")
+            raise Conflict(f"{name} has not finished.", "`semantik documents retry` retries quarantined documents.")
         left = operation_reports.unfinished(tx, operation_id)
     if not left:
-        otherwise = "`semantik sources sync` looks for what is new, `semantik sources remove` removes a source."
+        otherwise = "`semantik sources sync` looks for changes, and `semantik sources remove` removes a source."
         raise UsageError(f"{name} left nothing unfinished.", otherwise)
     with runtime.ledger.write() as tx:
         fair_queue.owners(tx, [], more=left.sources)  # before the operation

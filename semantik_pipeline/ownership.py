@@ -1,4 +1,4 @@
-"""Who has a data folder: the note that its owner leaves, and the error of whoever comes second."""
+"""Which process owns a data folder: the note that it leaves, and the error for a second process."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def in_use(folder: Path, note: Path) -> DataFolderInUse:
     who = f"process {owner['pid']} ({owner['command']})" if owner else "another process"
     return DataFolderInUse(
         f"The data folder {folder} is in use by {who}.",
-        "Wait until it ends, end it, or use another --data-dir. What reads or changes the ledger alone works meanwhile, as"
-        " `semantik status` and `semantik documents list`.",
+        "Wait until it has finished, stop it, or use another --data-dir. Commands that need only the ledger work meanwhile,"
+        " such as `semantik status` and `semantik documents list`.",
     )
 
 

@@ -153,7 +153,7 @@ def _noted(runtime: Runtime, event: str, info: PluginInfo) -> PluginInfo:
         with runtime.ledger.write() as tx:
             audit_trail.record(tx, event=f"plugin.{event}", subject=info.id, detail=detail)
     except PipelineError as error:
-        log.warning("The state file is changed, but the ledger does not know: %s", error)
+        log.warning("The state file was changed, but the ledger could not be updated: %s", error)
     return info
 
 
@@ -185,4 +185,4 @@ def _note_health(runtime: Runtime, found: Iterable[PluginInfo]) -> None:
         with runtime.ledger.write() as tx:
             plugin_configs.note_health(tx, {name: (str(status), why) for name, (status, why) in asked.items()})
     except PipelineError as error:
-        log.warning("The ledger does not learn of plugins' health: %s", error)
+        log.warning("The health of plugins could not be written to the ledger: %s", error)

@@ -70,9 +70,7 @@ def preview(
     resolved = configured.resolve_env(options, configured.schema_of(loaded), plugin_id=loaded.id)
     found, places = Preview(), _places
     if not places.acquire(blocking=False):
-        raise ServiceUnavailable(
-            f"{AT_ONCE} previews are in hand already.", "Try again in a while.", retry_after=seconds
-        )
+        raise ServiceUnavailable(f"{AT_ONCE} previews are already running.", "Try again later.", retry_after=seconds)
     ended: list[Exception] = []
 
     def work() -> None:
@@ -103,7 +101,7 @@ async def _within(loaded: LoadedPlugin, resolved: dict[str, Any], found: Preview
             await _done(connector.initialize(**accepted(connector.initialize, {"config": dict(resolved)})))
             await _done(connector.validate_config())
             if not await _done(connector.authenticate()):
-                raise CredentialsRejected(f"{loaded.id} does not let us in.", "Check the credentials.")
+                raise CredentialsRejected(f"{loaded.id} was refused access.", "Check the credentials.")
             async for one in _documents(connector):
                 if len(found.documents) >= limit:
                     found.stopped_by = "limit"

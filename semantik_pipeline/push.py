@@ -140,8 +140,8 @@ def _closed(documents: Iterable[Given], principals: Collection[str]) -> Iterator
         names = sorted({*(principals if one.principals is None else one.principals)})
         if not names or not set(names) <= {*principals}:
             raise Forbidden(
-                "What a caller with principals gives is open to one of them at least, and to nobody else.",
-                "Name some of the caller's own principals, or none at all.",
+                "A caller with principals can give documents to its own principals only, and to at least one of them.",
+                "Name some of the caller's principals, or none at all.",
             )
         yield replace(one, principals=names)
 
@@ -150,8 +150,8 @@ def _refuse_crowd(runtime: Runtime, tx: Transaction, source_id: int, name: str) 
     """Backpressure: what is under way is bounded, whoever gives it."""
     if ledger.crowded(tx, source_id, PENDING * runtime.settings.work.max_in_flight):
         raise TransientError(
-            f"Too many documents of {name} are under way.",
-            "Give more when some of them are indexed.",
+            f"Too many documents of {name} are in progress.",
+            "Send more once some of them are indexed.",
             retry_after=AGAIN,
         )
 
@@ -164,7 +164,7 @@ def _open_as_before(
     ids = {known.document_id for known in before.values()}
     there = document_access.openness(tx, ids)
     if not there.keys() <= document_access.open_ones(tx, ids, principals):
-        raise Conflict("Some of these unique ids can't be used here.", "Give other ones, or another source.")
+        raise Conflict("Some of these unique ids can't be used here.", "Use other unique ids, or another source.")
     own = {
         name: there[known.document_id].own
         for name, known in before.items()
@@ -177,17 +177,20 @@ def _stored(runtime: Runtime, documents: Iterable[Given]) -> dict[str, Arrival]:
     """The documents by unique id, their bodies in the blobs and no longer in memory."""
     connector: Any = runtime.host.instance(CONNECTOR, {}, kind="connector")
     if not hasattr(connector, "receive"):
-        raise PluginError(f"The connector {CONNECTOR!r} that is loaded here takes no documents.", "Remove that plugin.")
+        raise PluginError(
+            f"The connector {CONNECTOR!r} that is loaded here does not accept documents.",
+            "Remove the plugin that replaces the built-in one.",
+        )
     arrivals: dict[str, Arrival] = {}
     for one in documents:
         name = _name_of(one)
         if name in arrivals:
-            raise UsageError(f"Two documents have the unique id {name!r}.", "Give each one of its own.")
+            raise UsageError(f"Two documents have the unique id {name!r}.", "Give each document its own.")
         if len(arrivals) == MOST:
-            raise UsageError(f"A push takes {MOST:,} documents.", "Give the others in another one.")
+            raise UsageError(f"A push has at most {MOST:,} documents.", "Send the others in another push.")
         kind = (one.media_type or "").partition(";")[0].strip()
         if kind and not MEDIA_TYPE.fullmatch(kind):
-            raise UsageError(f"{kind[:80]!r} is no media type.", "Give one such as text/markdown, or none.")
+            raise UsageError(f"{kind[:80]!r} is not a media type.", "Give a media type such as text/markdown, or none.")
         document = connector.receive(
             storable(one.content) if isinstance(one.content, str) else one.content,
             name,
@@ -199,17 +202,17 @@ def _stored(runtime: Runtime, documents: Iterable[Given]) -> dict[str, Arrival]:
         runtime.blobs.put_raw(document.content_hash, document.body)
         arrivals[name] = arrival_of(name, document, None)
     if not arrivals:
-        raise UsageError("No document is given.", "Give one at least.")
+        raise UsageError("No document is given.", "Give at least one.")
     return arrivals
 
 
 def _name_of(one: Given) -> str:
     name = storable(one.unique_id)
     if not name.strip():
-        raise UsageError("A document has no unique id.", "Give it one: what names it for ever.")
+        raise UsageError("A document has no unique id.", "Give it an id that never changes.")
     if len(name) > LONGEST_ID:
         raise UsageError(
-            f"A unique id has {len(name):,} characters; the most are {LONGEST_ID:,}.", "Give a shorter one."
+            f"A unique id has {len(name):,} characters; the maximum is {LONGEST_ID:,}.", "Give a shorter one."
         )
     return name
 

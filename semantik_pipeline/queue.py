@@ -121,7 +121,8 @@ def _scheme(url: str) -> str:
     scheme = url.partition("://")[0]
     if scheme not in SCHEMES:
         raise SettingsError(
-            f"The broker.url has no known scheme: {scheme[:20]!r}.", f"It begins with {', '.join(SCHEMES)}, and ://."
+            f"broker.url has an unknown scheme: {scheme[:20]!r}.",
+            f"Use one of {', '.join(f'{one}://' for one in SCHEMES)}.",
         )
     return scheme
 
@@ -264,7 +265,7 @@ class Bell:
             self._quiet_until = time.monotonic() + wait
             self._wanted.clear()
         if self._failures == 1:
-            told = "The bell of %s can't be rung: %s: %s. Nothing is lost: the work is in the ledger, and begins at a later tick."
+            told = "Workers of %s could not be notified: %s: %s. Nothing is lost; the work starts at a later tick."
             log.warning(told, stage, type(error).__name__, str(error).rstrip("."))
 
 

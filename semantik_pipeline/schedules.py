@@ -32,7 +32,7 @@ def parse_duration(text: str) -> float:
     """Seconds of ``90s``, ``15m``, ``1h30m``, ``1.5d``, ``2w``. Raises UsageError."""
     parts = _PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise UsageError(f"{text!r} is no duration.", "Write 30s, 15m, 2h, 1h30m or 1d.")
+        raise UsageError(f"{text!r} is not a duration.", "Write a duration such as 30s, 15m, 2h, 1h30m or 1d.")
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
@@ -48,20 +48,25 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if (self.every is None) == (self.cron is None):
-            raise UsageError("A schedule is an interval or a cron expression.", "Give --every or --cron, not both.")
+            raise UsageError(
+                "A schedule is either an interval or a cron expression.",
+                "Give every (--every) or cron (--cron), not both.",
+            )
         if self.every is not None and self.every < 1:
-            raise UsageError("An interval is at least one second long.", "Write --every 15m.")
+            raise UsageError("The interval is shorter than a second.", "Write every: 15m (--every 15m).")
         if self.every is not None and self.timezone is not None:
-            raise UsageError("An interval has no time zone.", "--timezone goes with --cron.")
+            raise UsageError("An interval has no time zone.", "timezone (--timezone) works only with cron (--cron).")
         if self.jitter < 0 or (self.every is not None and self.jitter >= self.every):
-            raise UsageError("The jitter must be shorter than the interval.", "Write --jitter 30s.")
+            raise UsageError("The jitter must be shorter than the interval.", "Write jitter: 30s (--jitter 30s).")
         if self.cron is not None:
             self._cron_after(datetime.now(UTC).timestamp())
 
     def check_length(self) -> None:
         """Raise UsageError for a slip of the pen. One that is stored already is read all the same."""
         if max(self.every or 0.0, self.jitter) > LONGEST:
-            raise UsageError("An interval or a jitter is ten years long at most.", "Write --every 15m, or 7d.")
+            raise UsageError(
+                "The interval or jitter is longer than ten years.", "Write every: 15m, or 7d (--every 15m)."
+            )
 
     @classmethod
     def of(cls, stored: dict[str, Any]) -> Schedule:
@@ -94,11 +99,11 @@ class Schedule:
             return next(time.timestamp() for time in CronSim(self.cron, begin) if time.timestamp() > after)
         except CronSimError as error:
             raise UsageError(
-                f"The cron expression {self.cron!r} is no use: {error}.",
-                'Five fields, minute hour day month weekday: "0 3 * * *".',
+                f"The cron expression {self.cron!r} is not valid: {error}.",
+                'It has five fields (minute, hour, day, month, weekday), such as "0 3 * * *".',
             ) from None
         except StopIteration:
-            raise UsageError(f"The cron expression {self.cron!r} never comes true.", "Check day and month.") from None
+            raise UsageError(f"The cron expression {self.cron!r} never matches.", "Check its day and month.") from None
 
     def __str__(self) -> str:
         spread = f", jitter {_short(self.jitter)}" if self.jitter else ""
@@ -127,14 +132,18 @@ def parse_schedule(
         stored |= {"cron": cron, "timezone": default_zone}
     if timezone is not None:
         if not timezone.strip():
-            raise UsageError("The time zone is empty.", "Write Europe/Berlin or UTC, or leave --timezone out.")
+            raise UsageError(
+                "The time zone is empty.", "Write Europe/Berlin or UTC, or leave timezone (--timezone) out."
+            )
         stored["timezone"] = timezone
     if jitter is not None:
         stored["jitter"] = parse_duration(jitter) if jitter != "0" else 0.0
     if not stored:
         return None
     if "every" not in stored and "cron" not in stored:
-        raise UsageError("A jitter or a time zone says more of a schedule.", "Give --every 15m or --cron '0 3 * * *'.")
+        raise UsageError(
+            "A jitter or a time zone needs a schedule.", "Add every (--every 15m) or cron (--cron '0 3 * * *')."
+        )
     return Schedule(**stored)
 
 
@@ -149,7 +158,7 @@ def _zone(name: str) -> Any:
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
-        raise UsageError(f"There is no time zone {name!r}.", "Write Europe/Berlin, America/New_York or UTC.") from None
+        raise UsageError(f"Unknown time zone {name!r}.", "Write Europe/Berlin, America/New_York or UTC.") from None
 
 
 def _share(key: int) -> float:

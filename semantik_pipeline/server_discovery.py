@@ -22,7 +22,7 @@ LIST_OF_SETTINGS = "config/semantik.toml lists every setting."
 
 
 def data_folder(config: Path | None, explicit: Path | None) -> Path:
-    """The data folder, by the precedence of the settings. A settings file that can't be read says nothing here."""
+    """The data folder, by the precedence of the settings. A settings file that can't be read is ignored here."""
     named = explicit or os.environ.get("SEMANTIK_DATA_DIR") or _told(config or os.environ.get("SEMANTIK_CONFIG"))
     if named is None:
         import platformdirs

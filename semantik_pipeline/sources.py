@@ -118,7 +118,7 @@ def sync(runtime: Runtime, source: dict[str, Any], *, allow_deletions: bool = Fa
     if source["paused_reason"] is not None:
         raise Conflict(
             f"The source {source['name']} is paused: {source['paused_reason'].rstrip('.')}.",
-            f"`semantik sources resume {source['id']}` lets it go on.",
+            f"Resume it with `semantik sources resume {source['id']}`.",
         )
     with runtime.ledger.write() as tx:
         now_there = ledger.lock_source(tx, source["id"])
@@ -241,11 +241,11 @@ def _taken(tx: Transaction, collection_id: int, collection: str, connector: str,
     if there is not None and there.trashed_at is not None:
         return Conflict(
             f"The source {name!r} of {collection!r} is in the trash.",
-            f"`semantik sources restore {there.id}` brings it back; --name gives another name.",
+            f"Restore it with `semantik sources restore {there.id}`, or give another name with --name.",
         )
     return Conflict(
-        f"The collection {collection!r} has a source {name!r} already.",
-        "`semantik sources set` changes it; --name gives another name.",
+        f"The collection {collection!r} already has a source {name!r}.",
+        "Change it with `semantik sources set`, or give another name with --name.",
     )
 
 
@@ -255,7 +255,7 @@ def check_name(name: str) -> None:
         told = name if len(name) <= 40 else f"{name[:40]}…"
         raise UsageError(
             f"{told!r} can't be the name of a source.",
-            f"Names have 1 to {MAX_NAME:,} characters that can be seen; --name gives one.",
+            f"A name has 1 to {MAX_NAME:,} visible characters. Give one with --name.",
         )
 
 
@@ -264,7 +264,7 @@ def check_weight(weight: Any) -> None:
     number = isinstance(weight, int | float) and not isinstance(weight, bool)
     if not number or not 0 < weight < float("inf"):
         told = f"{weight:g}" if number else repr(weight)
-        raise UsageError(f"The weight {told} is no share.", "Give a number above 0; 1 is the usual one.")
+        raise UsageError(f"The weight {told} is not valid.", "Give a number above 0; the default is 1.")
 
 
 def names_of(principals: Any) -> list[str] | None:
@@ -273,17 +273,17 @@ def names_of(principals: Any) -> list[str] | None:
         return None
     several = isinstance(principals, list | tuple | set | frozenset)
     if not several or not all(isinstance(name, str) and name.strip() for name in principals):
-        raise UsageError(f"{principals!r} are no names of users or groups.", "Give a list of names, or none at all.")
+        raise UsageError(f"{principals!r} is not a list of users or groups.", "Give a list of names, or none at all.")
     return sorted(set(principals))
 
 
 def _refuse_changed(runtime: Runtime, source: dict[str, Any], if_match: str) -> None:
     if configurations.etag(configuration(runtime, source)) != if_match:
         raise ChangedMeanwhile(
-            f"The source {source['name']} was changed since it was read.", "Read it again, and change what it is now."
+            f"The source {source['name']} was changed after it was read.", "Read it again, and repeat your change."
         )
 
 
 def _refuse_removed(source: dict[str, Any]) -> None:
     if source["removed_at"] is not None:
-        raise Conflict(f"The source {source['name']} is being removed.", "Add it again when it is gone.")
+        raise Conflict(f"The source {source['name']} is being removed.", "Add it again once it is gone.")

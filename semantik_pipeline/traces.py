@@ -148,6 +148,6 @@ def open_traces(share: float) -> Traces | None:
     except ImportError as error:
         raise SettingsError(
             f"trace.sample_ratio is {share:g}, but OpenTelemetry is not installed: {error}.",
-            "pip install 'semantik-pipeline[otel]', or set trace.sample_ratio to 0.",
+            "Run pip install 'semantik-pipeline[otel]', or set trace.sample_ratio to 0.",
         ) from None
     return Traces(share, OTLPSpanExporter())

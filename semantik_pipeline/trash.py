@@ -75,7 +75,7 @@ def restore_documents(runtime: Runtime, documents: Sequence[dict[str, Any]]) -> 
     """Begin to bring back documents, rows of :func:`contents` of one collection; returns the operation. They are
     indexed again from what is stored; what is stored no more is made again."""
     if not documents:
-        raise NotFound("There is no such document in the trash.", "`semantik trash` lists what is there.")
+        raise NotFound("There is no such document in the trash.", "`semantik trash` lists its contents.")
     with runtime.ledger.write() as tx:
         found = collections.get_collection(tx, documents[0]["collection"])
         operation_id = lifecycle.begin(tx, found.id, "restore")
@@ -111,7 +111,7 @@ def delete_collection(runtime: Runtime, name: str, *, purge: bool = False) -> di
         found = collections.find_collection(tx, name, trashed=True) or collections.get_collection(tx, name)
         if found.trashed_at is not None and not at_once:
             raise Conflict(
-                f"The collection {name!r} is in the trash already.", "Delete it with --purge, and it is gone for good."
+                f"The collection {name!r} is already in the trash.", "To delete it permanently, use purge (--purge)."
             )
         ledger.bin_collection(tx, found.id, purge=at_once)
         audit_trail.record(tx, event="collection.delete", subject=name, detail={"purge": at_once})
@@ -127,7 +127,7 @@ def restore_collection(runtime: Runtime, name: str) -> int | None:
     with runtime.ledger.write() as tx:
         found = collections.find_collection(tx, name, trashed=True)
         if found is None or found.trashed_at is None or found.importing_at is not None:
-            raise NotFound(f"There is no collection {name!r} in the trash.", "`semantik trash` lists what is there.")
+            raise NotFound(f"There is no collection {name!r} in the trash.", "`semantik trash` lists its contents.")
         ledger.restore_collection(tx, found.id)
         operation_id = ledger.begin_taking_up(tx, found.id)
         further = ledger.take_up_reruns(tx, found.id, since=found.trashed_at)
@@ -152,7 +152,7 @@ def advance(runtime: Runtime, *, seconds: float = float("inf")) -> bool:
             if runtime.stopping.is_set() or (more and time.monotonic() >= until):
                 return more
     except ServiceUnavailable as error:  # the store or the blobs; what waits meanwhile for maintenance needs neither
-        log.info("The trash waits: %s", error)
+        log.info("The trash can't be emptied yet: %s", error)
     return False
 
 

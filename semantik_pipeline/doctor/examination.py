@@ -1,4 +1,4 @@
-"""Checks side by side, each with an end."""
+"""Checks side by side, each with a time limit."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Patient:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """``look`` at one thing, for so many ``seconds``; ``remedy`` is what to do where looking itself fails or hangs."""
+    """``look`` at one thing, for up to ``seconds``; ``remedy`` is what to do if looking itself fails or hangs."""
 
     name: str
     look: Callable[[Patient], Iterable[Finding]]
@@ -84,9 +84,10 @@ def _findings(check: Check, answer: Future[list[Finding]], until: float) -> list
     except TimeoutError:
         if not answer.done():
             return [broken(check.name, f"no answer within {check.seconds:g} s", check.remedy)]
-        return [broken(check.name, "it timed out", check.remedy)]
+        return [broken(check.name, "timed out", check.remedy)]
     except PipelineError as error:
         return [broken(check.name, scrub(error.message or type(error).__name__), error.hint or check.remedy)]
     except BaseException as error:
-        told = " ".join(str(error).split()) or "no more is said"
-        return [broken(check.name, scrub(f"{type(error).__name__}: {told}"), check.remedy)]
+        told = " ".join(str(error).split())
+        what = f"{type(error).__name__}: {told}" if told else type(error).__name__
+        return [broken(check.name, scrub(what), check.remedy)]

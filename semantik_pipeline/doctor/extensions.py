@@ -23,10 +23,12 @@ ASKING = 10.0
 
 
 def look_at_state(patient: Patient) -> Iterator[Finding]:
-    """The shared state file can be read, and plugins be loaded as it says."""
+    """The shared state file can be read, and plugins can be loaded as it says."""
     host = patient.runtime.host  # a broken state file raises here, and says what to do
     patient.plugins = True
-    yield well("plugin state", f"{patient.runtime.settings.state_file}, revision {host.state.revision}")
+    file = patient.runtime.settings.state_file
+    told = f"{file}, revision {host.state.revision}" if file.exists() else f"none ({file}): all plugins are enabled"
+    yield well("plugin state", told)
 
 
 def look_at_plugins(patient: Patient) -> Iterator[Finding]:
@@ -42,7 +44,7 @@ def look_at_plugins(patient: Patient) -> Iterator[Finding]:
     for name in sorted(used):
         info = found.get(canonical(name))
         if info is None:
-            yield broken(f"plugin {name}", "it is in use, and no installed package has it", "Install its package.")
+            yield broken(f"plugin {name}", "in use, but no installed package has it", "Install its package.")
     for info in infos:
         yield from _plugin(info, in_use=canonical(info.id) in {canonical(name) for name in used})
 
@@ -51,15 +53,13 @@ def _plugin(info: PluginInfo, *, in_use: bool) -> Iterator[Finding]:
     what, reason = f"plugin {info.id}", info.reason or "no reason is given"
     judge = broken if in_use else warn
     if info.status == "disabled" and in_use:
-        yield broken(
-            what, "it is in use, and disabled", f"Run `semantik plugins enable {info.id}` and restart workers."
-        )
+        yield broken(what, "in use, but disabled", f"Run `semantik plugins enable {info.id}` and restart workers.")
     elif info.status == "failed":
-        yield judge(what, f"it can't be loaded: {reason}", f"Mend it, or run `semantik plugins disable {info.id}`.")
+        yield judge(what, f"can't be loaded: {reason}", f"Fix it, or run `semantik plugins disable {info.id}`.")
     elif info.status == "conflict":
-        yield warn(what, f"two packages offer it: {reason}", "Uninstall one of them.")
+        yield warn(what, f"two packages have it: {reason}", "Uninstall one of them.")
     elif info.health == "unhealthy" and (in_use or info.config):
-        yield judge(what, reason, f"`semantik plugins show {info.id}` has its options.")
+        yield judge(what, reason, f"`semantik plugins show {info.id}` shows its options.")
 
 
 def in_use(patient: Patient) -> set[str]:
@@ -84,7 +84,7 @@ def _named(config: dict[str, Any]) -> Iterator[str]:
 
 
 def look_at_models(patient: Patient) -> Iterator[Finding]:
-    """Each collection's models are at hand, and are those that its index was built with."""
+    """Each collection's models are available, and are those that its index was built with."""
     for generation in patient.generations:
         kinds = ("model", "sparse model")
         for kind, encoder in zip(kinds, generations.encoders_of(generation.config), strict=False):
@@ -94,17 +94,17 @@ def look_at_models(patient: Patient) -> Iterator[Finding]:
 def _model(patient: Patient, generation: Generation, what: str, choice: dict[str, Any]) -> Finding:
     host, settings = patient.runtime.host, patient.runtime.settings
     if choice["plugin"] not in host.registry:
-        return broken(what, f"its plugin {choice['plugin']} is not loaded here", "`semantik plugins list` says why.")
+        return broken(what, f"its plugin {choice['plugin']} is not loaded", "`semantik plugins list` shows why.")
     health = administer.check_health(host, choice["plugin"], settings.plugin.health_timeout, choice["options"])
     if str(health.status) == "unhealthy":
-        return broken(
-            what, health.reason or "it is not healthy", f"`semantik plugins show {choice['plugin']}` has more."
-        )
+        return broken(what, health.reason or "unhealthy", f"`semantik plugins show {choice['plugin']}` shows more.")
     told = health.reason or choice["plugin"]
     refusal = generations.refusal(host, generation, "embed")
     if refusal is not None:
-        return warn(what, refusal, "Workers here leave it to others; install what the index was built with.")
-    return well(what, f"{told}; the one that the index was built with")
+        return warn(
+            what, refusal, "Install what the index was built with; until then, workers here leave it to others."
+        )
+    return well(what, f"{told}, as when the index was built")
 
 
 STATE = Check(
@@ -116,14 +116,14 @@ CHECKS = (
         name="plugins",
         look=look_at_plugins,
         seconds=ASKING,
-        remedy="`semantik plugins list --health` asks each of them.",
+        remedy="`semantik plugins list --health` checks each of them.",
         of_plugins=True,
     ),
     Check(
         name="models",
         look=look_at_models,
         seconds=ASKING,
-        remedy="`semantik plugins list --type embedding --health` asks them.",
+        remedy="`semantik plugins list --type embedding --health` checks them.",
         of_ledger=True,
         of_plugins=True,
     ),

@@ -11,7 +11,7 @@ from pathlib import Path
 from semantik_pipeline.doctor.examination import Check, Patient
 from semantik_pipeline.doctor.findings import Finding, broken, warn, well
 
-#: Bytes that should be free, and below which next to nothing works any more.
+#: Bytes that should be free, and below which hardly anything works.
 ENOUGH, TOO_LITTLE = 2_000_000_000, 100_000_000
 
 
@@ -20,15 +20,15 @@ def look_at_disks(patient: Patient) -> Iterator[Finding]:
     folder = patient.runtime.settings.data_dir
     there = next(path for path in (folder, *folder.parents) if path.exists())
     if not os.access(there, os.W_OK | os.X_OK):
-        yield broken("data folder", f"{there} can't be written by this user", "Choose another with --data-dir.")
+        yield broken("data folder", f"{there} is not writable for this user", "Choose another with --data-dir.")
         return
     for what, place in (("disk of the data folder", there), ("disk of temporary files", Path(tempfile.gettempdir()))):
         free = shutil.disk_usage(place).free
         told = f"{place} has {free / 1e9:,.1f} GB free"
         if free < TOO_LITTLE:
-            yield broken(what, told, "Free space; nothing that is saved is lost.")
+            yield broken(what, told, "Free disk space. Saved data is safe.")
         elif free < ENOUGH:
-            yield warn(what, told, "Free space before it is full: `semantik status` shows what takes it.")
+            yield warn(what, told, "Free disk space. `semantik status` shows how much the data folder uses.")
         else:
             yield well(what, told)
 
@@ -39,11 +39,11 @@ def look_at_owner(patient: Patient) -> Iterator[Finding]:
     if runtime.settings.fleet:
         return
     owner = runtime.owner()
-    told = f"process {owner['pid']} has it: {owner['command']}" if owner else "nobody has it"
-    yield well("data folder", f"{runtime.settings.data_dir}; {told}")
+    user = f"process {owner['pid']} ({owner['command']})" if owner else "no process"
+    yield well("data folder", f"{runtime.settings.data_dir}, in use by {user}")
 
 
 CHECKS = (
-    Check(name="disk", look=look_at_disks, remedy="See that the data folder's disk answers."),
-    Check(name="data folder", look=look_at_owner, remedy="See that the data folder's disk answers."),
+    Check(name="disk", look=look_at_disks, remedy="Check that the disk of the data folder works."),
+    Check(name="data folder", look=look_at_owner, remedy="Check that the disk of the data folder works."),
 )

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from semantik_pipeline.doctor.examination import Check, Patient
 from semantik_pipeline.doctor.findings import Finding, broken, warn, well
-from semantik_pipeline.errors import ServiceUnavailable
+from semantik_pipeline.errors import ServiceUnavailable, SettingsError
 from semantik_pipeline.ledger import Ledger
 from semantik_pipeline.ledger.catalog import collections
 from semantik_pipeline.ledger.database import schema, server
@@ -23,16 +23,16 @@ CLOCK = 5.0
 #: Connections that are left for people and backups.
 SPARE = 10
 
-#: Seconds that a bell may wait while nobody has its stage in hand.
+#: Seconds that a message may wait while no worker is busy with its stage.
 UNHEARD = 2.0
 
 
 def look_at_ledger(patient: Patient) -> Iterator[Finding]:
-    """Reachable, of this program's schema, with connections enough, its clock and ours together."""
+    """Reachable, with this program's schema and enough connections, and a clock like ours."""
     settings = patient.runtime.settings
     path = Path(settings.database_url.removeprefix("sqlite:///"))
     if settings.database_url.startswith("sqlite") and not path.exists():
-        yield well("ledger", f"there is none yet; the first `semantik index` makes {path}")
+        yield well("ledger", f"none yet; the first `semantik index` creates {path}")
         return
     ledger = Ledger(settings.database_url, check=False)
     try:
@@ -44,7 +44,7 @@ def look_at_ledger(patient: Patient) -> Iterator[Finding]:
         found = schema.current(ledger.engine)
         if found != schema.HEAD:
             newer = found is not None and found > schema.HEAD
-            told = f"it is {found or 'missing'}, this program's is {schema.HEAD}"
+            told = f"{found or 'missing'}; this program needs {schema.HEAD}"
             yield broken("schema", told, "Install the newer release." if newer else "Run `semantik migrate`.")
             return
         yield well("schema", schema.HEAD)
@@ -62,7 +62,7 @@ def look_at_ledger(patient: Patient) -> Iterator[Finding]:
 
 def _connections(about: server.ServerFacts, living: int) -> Finding:
     needed = living * server.MOST_CONNECTIONS
-    told = f"{about.connections} of {about.limit} are open; {living} workers may open {needed}"
+    told = f"{about.connections} of {about.limit} are open; {living} workers can open up to {needed}"
     if (about.limit or 0) >= needed + SPARE and (about.connections or 0) + SPARE <= (about.limit or 0):
         return well("ledger connections", told)
     return warn("ledger connections", told, f"Raise PostgreSQL's max_connections above {needed + SPARE}.")
@@ -72,14 +72,14 @@ def _clock(ahead: float) -> Finding:
     told = f"the database's is {abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} this host's"
     if abs(ahead) <= CLOCK:
         return well("clock", told)
-    return warn("clock", told, "Let NTP set both; leases are on the database's, logs and blobs on each host's.")
+    return warn("clock", told, "Synchronise both with NTP: leases use the database's clock, logs use the host's.")
 
 
 def look_at_broker(patient: Patient) -> Iterator[Finding]:
-    """Reachable; how many bells wait in each queue."""
+    """Reachable; how many messages are waiting in each queue."""
     settings = patient.runtime.settings
     if not settings.shared_broker:
-        yield well("broker", "inside each process")
+        yield well("broker", "memory, inside each process")
         return
     try:
         with looking(settings) as line:
@@ -87,11 +87,13 @@ def look_at_broker(patient: Patient) -> Iterator[Finding]:
             name = line.server()
             took = time.monotonic() - began
             waiting = line.all_waiting()
+    except SettingsError:  # a URL that can't be a broker's
+        raise
     except Exception as error:  # each broker's client has exceptions of its own
         told = " ".join(str(error).split()) or type(error).__name__
         raise ServiceUnavailable(f"{_address(settings.broker.url)} does not answer: {told}") from None
-    held = ", ".join(f"{count} {queue}" for queue, count in waiting.items() if count) or "no bell"
-    yield well("broker", f"{name}; {held} waits", seconds=took)
+    held = ", ".join(f"{count} for {queue}" for queue, count in waiting.items() if count) or "none"
+    yield well("broker", f"{name}; messages waiting: {held}", seconds=took)
 
 
 def _address(url: str) -> str:
@@ -101,7 +103,7 @@ def _address(url: str) -> str:
 
 
 def look_at_queues(patient: Patient) -> Iterator[Finding]:
-    """A bell that waits where nobody has its stage in hand is heard by nobody. (Where somebody has, all are busy.)"""
+    """A message that waits although no worker is busy with its stage is not being taken."""
     runtime = patient.runtime
     if not runtime.settings.fleet:  # over a broker alone each command rings and hears by itself
         return
@@ -122,18 +124,18 @@ def look_at_queues(patient: Patient) -> Iterator[Finding]:
 
 
 def _unheard(queues: list[str], living: list[workers.WorkerRow]) -> Finding:
-    """Why messages of these queues wait while nobody is busy."""
+    """Why messages of these queues wait although no worker is busy."""
     answered = {queue for row in living for queue in row.report.get("queues", ())}
     if missing := sorted(set(queues) - answered):
-        told = f"no worker serves {', '.join(missing)}: no live worker has such a profile"
+        told = f"no live worker serves {', '.join(missing)}: none has a profile for it"
         return warn("queues", told, "Start a worker: `semantik worker`.")
     if held := [queue for queue in queues if not any(row.takes(queue) for row in living)]:
         states = ", ".join(f"{row.id} is {row.state}" for row in living if set(held) & set(row.report["queues"]))
-        told = f"messages for {', '.join(held)} wait: {states}"
-        return warn("queues", told, "`semantik fleet resume` lets drained workers go on.")
+        told = f"messages for {', '.join(held)} are waiting: {states}"
+        return warn("queues", told, "Run `semantik fleet resume` to resume drained workers.")
     told = f"messages for {', '.join(queues)} are not taken, although workers are idle"
     return warn(
-        "queues", told, "See that workers have this broker.url and broker.prefix, then `semantik fleet restart`."
+        "queues", told, "Check that workers have this broker.url and broker.prefix, then run `semantik fleet restart`."
     )
 
 
@@ -142,11 +144,11 @@ def look_at_blobs(patient: Patient) -> Iterator[Finding]:
     blobs = patient.runtime.blobs
     began = time.monotonic()
     blobs.probe()
-    yield well("blobs", f"{blobs.url} can be written and read", seconds=time.monotonic() - began)
+    yield well("blobs", f"{blobs.url}, readable and writable", seconds=time.monotonic() - began)
 
 
 CHECKS = (
-    Check(name="ledger", look=look_at_ledger, remedy="See that database.url names a PostgreSQL server that runs."),
-    Check(name="broker", look=look_at_broker, remedy="See that broker.url names a Redis or RabbitMQ that runs."),
-    Check(name="blobs", look=look_at_blobs, remedy="See that blob.url can be written by this user."),
+    Check(name="ledger", look=look_at_ledger, remedy="Check that database.url names a running PostgreSQL server."),
+    Check(name="broker", look=look_at_broker, remedy="Check that broker.url names a running Redis or RabbitMQ server."),
+    Check(name="blobs", look=look_at_blobs, remedy="Check that this user can write to blob.url."),
 )

@@ -15,19 +15,19 @@ from semantik_pipeline.errors import DataFolderInUse, PipelineError, ServiceUnav
 from semantik_pipeline.ledger.catalog.collections import Generation
 from semantik_pipeline.runtime import Runtime
 
-#: Seconds that opening the store and asking for each index may take; a server that is away is found out in 3.
+#: Seconds that opening the store and asking for each index may take; an unavailable server is noticed in 3.
 OPENING = 15.0
 
 ONE_INDEX = (
-    "Set one qdrant.url for both, or another database.url for one of them; then `semantik verify --repair` writes what the"
-    " index lacks."
+    "Set the same qdrant.url for both, or another database.url for one of them. Then run `semantik verify --repair`, which"
+    " writes the missing points."
 )
 
-REPAIR = "Run `semantik verify --repair`: it writes the points again from the ledger."
+REPAIR = "Run `semantik verify --repair`, which writes the missing points from the ledger."
 
 
 def look_at_store(patient: Patient) -> Iterator[Finding]:
-    """Reachable; each generation's index is there, of its dimension, with about as many points as the ledger says."""
+    """Reachable; each generation has its index, with its dimension and about as many points as the ledger says."""
     settings = patient.runtime.settings
     if settings.qdrant.url and not settings.store.plugin:
         yield _server(patient.runtime)
@@ -41,7 +41,7 @@ def look_at_store(patient: Patient) -> Iterator[Finding]:
             with runtime.own(), closing(runtime):
                 yield from _indexes(runtime, patient.generations)
         except DataFolderInUse:
-            yield well("index", "the process that owns the data folder has it; it is not looked at")
+            yield well("index", "not checked, because another process has it open")
 
 
 def _server(runtime: Runtime) -> Finding:
@@ -56,7 +56,7 @@ def _server(runtime: Runtime) -> Finding:
     except httpx.HTTPError as error:
         raise ServiceUnavailable(
             f"Qdrant at {url} does not answer: {error or type(error).__name__}",
-            "See that qdrant.url names a server that runs.",
+            "Check that qdrant.url names a running server.",
         ) from None
     said: dict[str, Any] = answer.json() if "json" in answer.headers.get("content-type", "") else {}
     version = said.get("version", "of an unknown version")
@@ -66,15 +66,15 @@ def _server(runtime: Runtime) -> Finding:
 def _indexes(runtime: Runtime, generations: list[Generation]) -> Iterator[Finding]:
     call, store = runtime.host.call, runtime.store
     if runtime.settings.shared_store and "condition" not in store.capabilities:
-        told = f"{store.PLUGIN_ID} knows no conditional writes: a worker that was held up can overwrite a newer revision's points"
-        yield warn("fencing", told, "Run one worker with this store, or one of the built-in stores.")
+        told = f"{store.PLUGIN_ID} has no conditional writes: a stalled worker can overwrite points of a newer revision"
+        yield warn("fencing", told, "Run only one worker with this store, or use a built-in store.")
     there = set(call(store.list_indexes))
     for generation in generations:
         what = f"index of {generation.collection!r}"
         wanted = runtime.ledger.points_at_rest(generation.id)
         if generation.index not in there:
-            told = f"{generation.index} is missing; the ledger has {wanted:,} points for it"
-            yield broken(what, told, REPAIR) if wanted else well(what, "none yet: nothing is indexed")
+            told = f"{generation.index} is missing; according to the ledger it has {wanted:,} points"
+            yield broken(what, told, REPAIR) if wanted else well(what, "none yet, because nothing is indexed")
             continue
         yield _index(runtime, generation, what, wanted)
 
@@ -91,14 +91,14 @@ def _index(runtime: Runtime, generation: Generation, what: str, wanted: int) -> 
         raise
     except PipelineError as error:
         told = f"{generation.index} can't be searched with {generation.dimension} dimensions: {error.message}"
-        return broken(what, told, error.hint or "`semantik reindex --force` builds it anew.")
+        return broken(what, told, error.hint or "Run `semantik reindex --force` to build it again.")
     took = time.monotonic() - began
     found = call(store.count, generation.index)
     told = f"{generation.index}: {found:,} points, {generation.dimension} dimensions"
     if found < wanted:
-        return broken(what, f"{told}; the ledger has {wanted:,}", REPAIR, seconds=took)
+        return broken(what, f"{told}; according to the ledger {wanted:,}", REPAIR, seconds=took)
     if found > 2 * wanted + 1000 and not _at_work(runtime, generation):
-        return warn(what, f"{told}; the ledger has only {wanted:,}", "Run `semantik verify`.", seconds=took)
+        return warn(what, f"{told}; according to the ledger only {wanted:,}", "Run `semantik verify`.", seconds=took)
     return well(what, told, seconds=took)
 
 
@@ -114,7 +114,7 @@ def _at_work(runtime: Runtime, generation: Generation) -> bool:
 def look_at_other_indexes(patient: Patient) -> Iterator[Finding]:
     """One ledger has one index: no process works, or lately worked, on it with another."""
     for row in fleet.others_at_index(patient.runtime):
-        told = f"{fleet.other_index_words(row)}: what it indexes is not found here"
+        told = f"{fleet.other_index_words(row)}; searches here don't find what it indexes"
         yield warn("another index", told, ONE_INDEX)
 
 
@@ -122,13 +122,13 @@ CHECKS = (
     Check(
         name="another index",
         look=look_at_other_indexes,
-        remedy="See that the ledger answers.",
+        remedy="Check that the database answers.",
         of_ledger=True,
     ),
     Check(
         name="store",
         look=look_at_store,
-        remedy="See that qdrant.url (or store.plugin and its options) names a store that runs.",
+        remedy="Check that qdrant.url (or store.plugin with its options) names a running store.",
         seconds=OPENING,
         of_plugins=True,
     ),

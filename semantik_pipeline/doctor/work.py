@@ -1,4 +1,4 @@
-"""Whether the work goes on: workers, the schedule, sources, and documents that make no way."""
+"""Whether the work progresses: workers, the schedule, sources, and documents that make no progress."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from semantik_pipeline.runtime import Runtime
 #: Ticks that may be missed, and at least so many seconds, before the scheduler is taken to be gone.
 MISSED, STALLED = 4, 60.0
 
-START = "Start one: `semantik worker`."
+START = "Start one with `semantik worker`."
 RESUME = "Run `semantik fleet resume`."
 RESTART = "Run `semantik fleet restart`."
 NO_GPU = (
-    "Its log says why: a driver that does not answer (`nvidia-smi`), or a torch that is built without CUDA. If that is"
-    " meant, set `device: cpu` of the plugin."
+    "Its log says why, such as a driver that does not answer (`nvidia-smi`) or a torch without CUDA. If you want the CPU,"
+    " set the plugin's option `device: cpu`."
 )
 
 
 def look_at_workers(patient: Patient) -> Iterator[Finding]:
-    """They live, answer every stage, run one release, and have the current plugin state; no unit is stuck."""
+    """They are running, serve every stage, have one release and the current plugin state; no unit is stuck."""
     runtime = patient.runtime
     view = fleet.view(runtime)
     workers = [worker for worker in view["workers"] if worker["state"] not in ("stopped", "lost")]
@@ -40,17 +40,17 @@ def look_at_workers(patient: Patient) -> Iterator[Finding]:
     for worker in workers:
         yield from _devices(runtime, worker)
         if worker["fatal_error"]:
-            yield broken(f"worker {worker['id']}", worker["fatal_error"], "Mend that; the worker is then started anew.")
+            yield broken(f"worker {worker['id']}", worker["fatal_error"], "Fix that; the worker then starts again.")
     if runtime.settings.fleet:
         for one in view["blocked"]:
             what = "blocked sources" if one["stage"] == "sync" else "blocked documents"
-            yield broken(what, fleet.why_blocked(one), "`semantik fleet status` shows who leaves them and why.")
+            yield broken(what, fleet.why_blocked(one), "`semantik fleet status` shows the workers and their reasons.")
     stuck = [one for one in view["stuck"] if one["stage"] != "sync"]  # look_at_sources has those that fail
     if stuck:
         first = stuck[0]
         many = f"{len(stuck)}{' or more' if len(view['stuck']) == fleet.NAMED else ''}"
-        told = f"{many}, for one {first['document']} at {first['stage']}: {first['reason']}"
-        yield warn("stuck documents", told, f"`semantik documents show {first['document']}` has more.")
+        told = f"{many}, such as {first['document']} at {first['stage']}: {first['reason']}"
+        yield warn("stuck documents", told, f"`semantik documents show {first['document']}` shows more.")
 
 
 def _there(
@@ -60,34 +60,34 @@ def _there(
     if not workers:
         judge = broken if any(waiting.values()) else warn
         reading = waiting.pop("sync")
-        told = f"none lives; {sum(waiting.values()):,.0f} documents and {reading:,.0f} sources are due"
+        told = f"none is running; {sum(waiting.values()):,.0f} documents and {reading:,.0f} sources are waiting"
         yield judge("workers", told, START)
         return
     profiles = sorted({worker["profile"] for worker in workers})
     if all(worker["state"] == "draining" for worker in workers):
         judge = broken if blocked else warn
-        yield judge("workers", f"{len(workers)} live, and all are drained: none takes work", RESUME)
+        yield judge("workers", f"{len(workers)} running, but all are drained: none takes work", RESUME)
         return
-    yield well("workers", f"{len(workers)} live, of the profiles {', '.join(profiles)}")
+    yield well("workers", f"{len(workers)} running, with the profiles {', '.join(profiles)}")
     for stage, one in stages.items():
         if not one["workers"]:
             judge = broken if waiting[stage] else warn
             drained = any(worker["state"] == "draining" and stage in worker["queues"] for worker in workers)
             units = "sources" if stage == "sync" else "documents"
-            told = f"{'all are drained' if drained else 'none'}; {waiting[stage]:,.0f} {units} are due"
+            told = f"{'all are drained' if drained else 'none'}; {waiting[stage]:,.0f} {units} are waiting"
             yield judge(f"workers of {stage}", told, RESUME if drained else START)
 
 
 def _alike(workers: list[dict[str, Any]]) -> Iterator[Finding]:
     stale = [worker["id"] for worker in workers if not worker["plugin_state_current"]]
     if stale:
-        yield warn("plugin state", f"{', '.join(stale)} loaded another one than the state file has now", RESTART)
+        yield warn("plugin state", f"changed since these workers loaded it: {', '.join(stale)}", RESTART)
     versions = {str(worker["version"]) for worker in workers} | {__version__}
     if len(versions) > 1:
         yield warn("releases", f"workers and this program differ: {', '.join(sorted(versions))}", RESTART)
     for worker in workers:
         for plugin, reason in worker["plugin_failures"].items():
-            yield warn(f"worker {worker['id']}", f"it could not load {plugin}: {reason}", RESTART)
+            yield warn(f"worker {worker['id']}", f"could not load {plugin}: {reason}", RESTART)
 
 
 def _devices(runtime: Runtime, worker: dict[str, Any]) -> Iterator[Finding]:
@@ -99,24 +99,24 @@ def _devices(runtime: Runtime, worker: dict[str, Any]) -> Iterator[Finding]:
         state = read_state(runtime.settings.state_file)
         there = [one for one in there if state.config_of(one["plugin"]).get("device") != "cpu"]
     if names := ", ".join(dict.fromkeys(str(one.get("model") or one["plugin"]) for one in there)):
-        yield warn(f"worker {worker['id']}", f"there is a GPU for it, and its models work on the CPU: {names}", NO_GPU)
+        yield warn(f"worker {worker['id']}", f"has a GPU, but these models run on the CPU: {names}", NO_GPU)
 
 
 def look_at_schedule(patient: Patient) -> Iterator[Finding]:
-    """Maintenance ticks: due sources begin, leases of dead workers are freed, bells are rung again."""
+    """Maintenance ticks: syncs that are due start, leases of dead workers are freed, workers are notified again."""
     runtime = patient.runtime
     with runtime.ledger.read() as tx:
         age = chores.age(tx, maintenance.TICK)
         scheduled = sum(source["schedule"] is not None for source in sources.list_sources(tx))
-    told = "there was no maintenance tick yet" if age is None else f"the last maintenance tick was {age:,.0f} s ago"
+    told = "no maintenance tick yet" if age is None else f"last maintenance tick {age:,.0f} s ago"
+    told = f"{told}; {_sources(scheduled)} a schedule"
     fresh = age is not None and age < max(STALLED, MISSED * runtime.settings.schedule.tick)
     if fresh or not (runtime.settings.fleet or scheduled):
-        yield well("schedule", f"{told}; {_sources(scheduled)} a schedule")
+        yield well("schedule", told)
     else:
-        alone = "Start `semantik scheduler`: without a fleet it does the work too."
-        remedy = "Start `semantik scheduler`, and see that a worker lives: it answers the ticks."
-        remedy = remedy if runtime.settings.fleet else alone
-        yield warn("schedule", f"{told}; {scheduled} sources have a schedule", remedy)
+        alone = "Start `semantik serve` or `semantik scheduler`; either also does the work."
+        remedy = "Start `semantik scheduler`, and check that a worker is running: it handles the ticks."
+        yield warn("schedule", told, remedy if runtime.settings.fleet else alone)
 
 
 def _sources(number: int) -> str:
@@ -129,32 +129,45 @@ def look_at_sources(patient: Patient) -> Iterator[Finding]:
         found = sources.list_sources(tx)
     ill = [source for source in found if source["state"] in ("paused", "failing", "retrying")]
     lacking = [one for one in found if one["state"] == "waiting" and (one["last_error"] or {}).get("blocked")]
-    yield well("sources", f"{len(found)}, of which {len(found) - len(ill) - len(lacking)} are well")
+    yield well("sources", healthy(len(found), len(found) - len(ill) - len(lacking)))
     for source in ill:
         what = f"source {source['name']}"
         if source["state"] == "paused":
-            yield warn(what, f"paused: {source['paused_reason']}", f"Then `semantik sources resume {source['id']}`.")
+            resume = f"To resume it, run `semantik sources resume {source['id']}`."
+            yield warn(what, f"paused: {source['paused_reason']}", resume)
         else:
             reason = (source["last_error"] or {}).get("message", "no reason is given")
-            yield warn(what, f"{source['state']}: {reason}", f"`semantik sources show {source['id']}` has more.")
+            yield warn(what, f"{source['state']}: {reason}", f"`semantik sources show {source['id']}` shows more.")
+
+
+def healthy(number: int, well: int) -> str:
+    """``1 source, healthy``; ``3 sources, 2 of them healthy``."""
+    if not number:
+        return "none"
+    told = "1 source" if number == 1 else f"{number} sources"
+    if well == number:
+        return f"{told}, healthy" if number == 1 else f"{told}, all healthy"
+    return f"{told}, not healthy" if number == 1 else f"{told}, {well} of them healthy"
 
 
 def look_at_quarantine(patient: Patient) -> Iterator[Finding]:
-    """Documents that were set aside."""
+    """Documents in quarantine."""
     with patient.runtime.ledger.read() as tx:
         found = document_reports.totals(tx)["collections"]
     for name, entry in found.items():
         count = entry["documents"].get("quarantined", 0)
         if count:
-            remedy = "`semantik documents list --status quarantined` says why; `semantik documents retry` tries again."
+            remedy = (
+                "`semantik documents list --status quarantined` shows why; `semantik documents retry` retries them."
+            )
             yield warn(f"quarantine of {name!r}", f"{count:,} document{'s' if count > 1 else ''}", remedy)
 
 
-_LEDGER = "See that the ledger answers."
+_LEDGER = "Check that the database answers."
 
 CHECKS = (
     Check(name="workers", look=look_at_workers, remedy=_LEDGER, of_ledger=True),
-    Check(name="queues", look=look_at_queues, remedy="See that broker.url names a broker that runs.", of_ledger=True),
+    Check(name="queues", look=look_at_queues, remedy="Check that broker.url names a running broker.", of_ledger=True),
     Check(name="schedule", look=look_at_schedule, remedy=_LEDGER, of_ledger=True),
     Check(name="sources", look=look_at_sources, remedy=_LEDGER, of_ledger=True),
     Check(name="quarantine", look=look_at_quarantine, remedy=_LEDGER, of_ledger=True),

@@ -41,7 +41,7 @@ def tell_outsiders(runtime: Runtime, collection: str) -> None:
     try:
         point_alias(runtime, collection)
     except PipelineError as error:
-        log.warning("The store's alias of %s still names the index before: %s", collection, error)
+        log.warning("The store's alias for %s still names the previous index: %s", collection, error)
 
 
 def mend(runtime: Runtime) -> None:
@@ -55,7 +55,7 @@ def mend(runtime: Runtime) -> None:
         for collection in [collection for collection, index in owed if index in there]:
             point_alias(runtime, collection)
     except PipelineError as error:
-        log.info("Aliases of the store are not what they should be yet: %s", error)
+        log.info("The store's aliases are not up to date yet: %s", error)
 
 
 def _is_others(runtime: Runtime) -> bool:

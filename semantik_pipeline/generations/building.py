@@ -125,7 +125,7 @@ def _verify(runtime: Runtime, build: Build, until: float) -> bool:
     except (PermanentError, FingerprintMismatch) as error:
         verdict = Verdict(losses=0, reason=scrub(f"it can't be verified: {error}"))
     except Exception as error:  # a server that is away: nothing is known of the build
-        log.warning("The gate of reindex-%d has to begin anew: %s", build.operation_id, error)
+        log.warning("The checks of reindex-%d start again: %s", build.operation_id, error)
         del runtime.build_gates[build.generation_id]
         _leave(runtime, build, error)
         return False
@@ -178,10 +178,10 @@ def _decide(runtime: Runtime, build: Build, verdict: Verdict) -> bool:
             switching.end(tx, mine, "failed", gate=verdict.to_dict(), error=verdict.reason)
             switching.abandon(tx, mine.operation_id)
     if verdict.reason is None:
-        log.info("%s reads generation %d from now on.", build.collection, build.generation_id)
+        log.info("Searches of %s now use generation %d.", build.collection, build.generation_id)
         aliases.tell_outsiders(runtime, build.collection)
     else:
-        log.error("reindex-%d failed, the index stays as it was: %s", build.operation_id, verdict.reason)
+        log.error("reindex-%d failed; searches keep using the current index: %s", build.operation_id, verdict.reason)
     return True
 
 

@@ -48,7 +48,7 @@ DEFAULT: dict[str, Any] = {
 #: Of ``sparse``, what is no option of a store's BM25: it shapes the text that the store is given, or replaces BM25.
 NOT_BM25 = ("title_weight", "heading_weight", "model", "plugin", "options")
 
-_FIELDS = "docs/search.md lists them: metadata.team, for one."
+_FIELDS = "docs/search.md lists the fields, such as metadata.team."
 
 #: Payload fields that filters use most, and their types; the store indexes them.
 PAYLOAD_INDEXES = {
@@ -290,7 +290,7 @@ def index_spec(generation: Generation, more: Mapping[str, str] = MappingProxyTyp
     Raises SettingsError for one that is no field of points.
     """
     if wrong := [key for key in more if not is_key(key)]:
-        raise SettingsError(f"store.payload_indexes has {wrong[0]!r}, which is no field of points.", _FIELDS)
+        raise SettingsError(f"store.payload_indexes has {wrong[0]!r}, which is not a field of points.", _FIELDS)
     sparse = generation.config["sparse"]
     bm25 = {name: value for name, value in sparse.items() if name not in NOT_BM25}
     learned = bool(sparse.get("plugin"))

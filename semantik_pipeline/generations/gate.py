@@ -104,8 +104,8 @@ class Gate:
             self._note(probes=self._verdict.probes + 1, found=found)
             yield
         if probes and found < settings.probe_recall * len(probes):
-            said = f"only {found} of {len(probes)} sampled chunks find themselves among the first {WITHIN} hits"
-            self._note(reason=f"{said}; {settings.probe_recall:.0%} are needed (reindex.probe_recall)")
+            said = f"only {found} of {len(probes)} sampled chunks are among the first {WITHIN} hits for their own text"
+            self._note(reason=f"{said}; reindex.probe_recall requires {settings.probe_recall:.0%}")
         yield
 
 
@@ -119,7 +119,7 @@ def with_losses(tx: Transaction, build: Build, verdict: Verdict) -> Verdict:
         return found
     more = f" and {total - len(lines)} more" if total > len(lines) else ""
     said = f"{total} documents that search finds now are not in the build: {', '.join(lines)}{more}"
-    return replace(found, reason=f"{said}. --accept-losses switches all the same.")
+    return replace(found, reason=f"{said}. To switch anyway, use --accept-losses.")
 
 
 def view_of(runtime: Runtime, build: Build) -> SearchView:

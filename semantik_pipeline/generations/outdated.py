@@ -30,7 +30,7 @@ def reasons(host: PluginHost, wanted: dict[str, Any], active: lineage.Record) ->
         config, _ = freeze(host, complete(host, wanted))  # as a reindex does: there may be new defaults
         here = fingerprints(host, active.config)
     except PipelineError as error:
-        return [f"it can't be compared here: {error}"]
+        return [f"can't be compared here: {error}"]
     found = [f"configuration: {line}" for line in differences(active.config, config)]
     versions = plugin_versions(host, active.config)
     newer = {

@@ -50,8 +50,8 @@ def reindex(
     frozen = wanted(runtime, found, changes or {})
     if not force and not reasons(runtime.host, frozen.wanted, active):
         raise UsageError(
-            f"A build of {collection!r} would be what its index is now.",
-            "Change something (--set chunking.max_tokens=150), or --force it.",
+            f"A new index of {collection!r} would be the same as the current one.",
+            "Change something (--set chunking.max_tokens=150), or use --force.",
         )
     detail = {"changes": dict(changes or {}), "accept_losses": accept_losses}
     with runtime.ledger.write() as tx:
@@ -74,8 +74,8 @@ def rollback(runtime: Runtime, collection: str, *, force: bool = False) -> dict[
             kept = switching.kept(tx, collections.get_collection(tx, collection))
         if not force and (reason := _unsearchable(runtime, runtime.generation(kept))) is not None:
             raise Conflict(
-                f"Queries of {collection!r} can't be embedded for generation {kept}, the one before: {reason}",
-                "Mend that first, or --force it.",
+                f"Queries of {collection!r} can't be embedded for generation {kept}, the previous one: {reason}",
+                "Fix that first, or use --force.",
             )
         if (answer := _rolled_back(runtime, collection, kept)) is not None:
             tell_outsiders(runtime, collection)
@@ -95,7 +95,7 @@ def _unsearchable(runtime: Runtime, generation: Generation) -> str | None:
     prints = [row.activity.get("fingerprints", {}).get(str(generation.id), {}).get("embed") for row in living]
     if not living or generation.fingerprints["embed"] in prints:
         return None
-    return f"no search worker embeds as it was built ({', '.join(sorted(row.id for row in living))})."
+    return f"no search worker can embed as for that index ({', '.join(sorted(row.id for row in living))})."
 
 
 def _rolled_back(runtime: Runtime, collection: str, generation_id: int) -> dict[str, Any] | None:

@@ -48,7 +48,7 @@ def rerun(runtime: Runtime, collection: str, where: dict[str, Any], *, fresh: bo
     after = _before_first(runtime, found.id, where)
     if after is None:
         raise UsageError(
-            f"No document of {collection!r} meets the filter.", "`semantik documents list` shows what there is."
+            f"No document of {collection!r} matches the filter.", "`semantik documents list` shows the documents."
         )
     with runtime.ledger.write() as tx:
         begun = reruns.begin(tx, found.id, where, fresh=fresh, after=after)

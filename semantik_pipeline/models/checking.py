@@ -33,7 +33,7 @@ def check(model: ModelFiles) -> Checked:
     problems, read = [], 0
     if model.sha256:
         complete = model.revision is not None  # a manifest lists every file; a publisher's hash covers one file
-        by = "its manifest" if complete else "the published SHA-256"
+        by = "the manifest" if complete else "the published SHA-256"
         expected = dict(model.sha256)
         problems += [f"{name} is not in the manifest" for name in sorted(present.keys() - expected) if complete]
     else:

@@ -75,22 +75,26 @@ def where(host: PluginHost, name: str) -> ModelFiles:
     loaded; and UsageError for an empty name, which would otherwise mean the default model.
     """
     if not name.strip():
-        raise UsageError("The name of the model is empty.", "`semantik models list` shows names.")
+        raise UsageError("The name of the model is empty.", "`semantik models list` shows the names.")
     for loaded in (*host.registry.of_kind("embedding"), *host.registry.of_kind("reranker")):
         options = (schema_of(loaded) or {}).get("properties", {})
         if {"model", "models_dir"} <= set(options):
             files: ModelFiles | None = host.light(loaded.id, {"model": name}, kind=loaded.kind).model_files()
             if files is not None:
                 return files
-    raise PluginError("No plugin that reads models of this machine is loaded.", "`semantik plugins list` says why.")
+    raise PluginError("No plugin that reads local models is loaded.", "`semantik plugins list` shows why.")
 
 
 def why(files: ModelFiles, folder: Path) -> str:
     """Why these files are used."""
-    order = f"a folder of that name comes first, then the models folder {folder}, a package, the Hugging Face cache"
+    order = (
+        f"searched in this order: a folder of that name, the models folder {folder}, a package, the Hugging Face cache"
+    )
     place = place_of(folder, files.name)
     commits = len(pulled(place)) if place and files.revision and folder in files.path.parents else 0
-    first = f"; the first pulled of {commits} commits here, a collection's `revision` names another" * (commits > 1)
+    first = f"; the first downloaded of {commits} commits, unless a collection's `revision` names another" * (
+        commits > 1
+    )
     return f"{files.origin}{first} ({order})"
 
 

@@ -24,10 +24,9 @@ from semantik_pipeline.models.selection import needed
 #: Seconds to wait for the hub's description of a repository.
 PATIENCE = 30.0
 
-#: What to do if the hub can't be reached.
-ELSEWHERE = (
-    "Or pull on a host that reaches it and copy its models folder here; `semantik models verify` proves the copy."
-)
+#: What to do after an interruption, and if the hub can't be reached.
+RESUME = "Run the command again to resume."
+ELSEWHERE = "Or download it on another host, copy that host's models folder here, and run `semantik models verify`."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +59,7 @@ def pull(name: str, folder: Path, *, revision: str | None = None, pickles: bool 
     name = name if "/" in name else f"sentence-transformers/{name}"
     place = place_of(folder, name)
     if place is None:
-        raise UsageError(f"{name!r} is no model of a hub.", "Those are named OWNER/NAME.")
+        raise UsageError(f"{name!r} is not the name of a model on a hub.", "Write OWNER/NAME.")
     try:
         commit, listed = _ask(name, revision)
         files = [listed[file] for file in needed(list(listed), name=name, pickles=pickles)]
@@ -145,13 +144,13 @@ def _digest(path: Path, file: HubFile, name: str) -> str:
     try:
         found = sha256_of(path)
     except FileNotFoundError:
-        raise ServiceUnavailable(f"{file.name} of {name!r} did not arrive.", "Pull again; it goes on.") from None
+        raise ServiceUnavailable(f"{file.name} of {name!r} was not downloaded.", RESUME) from None
     wanted = file.sha256 or file.git_blob
     if (found if file.sha256 else git_blob_of(path)) != wanted:
         path.unlink()
         raise PermanentError(
             f"{file.name} of {name!r} is not what the hub lists: {found[:12]}… instead of {(wanted or 'nothing')[:12]}….",
-            "It was removed, and nothing was installed. Pull again; if it differs again, don't trust that hub.",
+            "It was removed, and nothing was installed. Run the command again; if it differs again, don't trust that hub.",
         )
     return found
 
@@ -162,30 +161,30 @@ def _hub_error(name: str, revision: str | None, error: Exception) -> PipelineErr
 
     at = f" at revision {revision!r}" if revision else ""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageFull(f"No space for the model {name!r}.", "Free space and pull again; it goes on.")
+        return StorageFull(f"There is no space for the model {name!r}.", f"Free disk space. {RESUME}")
     if isinstance(error, errors.GatedRepoError):
         return UsageError(
-            f"The model {name!r} is given only to those who accept its terms.", "Accept them at the hub, set HF_TOKEN."
+            f"The model {name!r} requires accepting its terms.", "Accept them on the hub, and set HF_TOKEN."
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return UsageError(f"The model {name!r} has no revision {revision!r}.", "Give a commit, a branch or a tag.")
     if isinstance(error, errors.RepositoryNotFoundError | errors.HFValidationError):
-        return UsageError(f"The hub has no model {name!r}{at}.", "Check the name; a private one needs HF_TOKEN.")
+        return UsageError(f"The hub has no model {name!r}{at}.", "Check the name. A private model needs HF_TOKEN.")
     if isinstance(error, errors.OfflineModeIsEnabled) or constants.HF_HUB_OFFLINE:
         return ServiceUnavailable(
-            f"The model {name!r} can't be pulled: HF_HUB_OFFLINE is set.", f"Unset it for this command. {ELSEWHERE}"
+            f"The model {name!r} can't be downloaded: HF_HUB_OFFLINE is set.", f"Unset it for this command. {ELSEWHERE}"
         )
     said = str(error).splitlines()[0] if str(error) else ""
     return ServiceUnavailable(
-        f"The hub {constants.ENDPOINT} can't give the model {name!r}: {type(error).__name__}: {said}.",
-        f"Check the network, HTTPS_PROXY or HF_ENDPOINT, and pull again; it goes on. {ELSEWHERE}",
+        f"The model {name!r} can't be downloaded from {constants.ENDPOINT}: {type(error).__name__}: {said}.",
+        f"Check the network, HTTPS_PROXY and HF_ENDPOINT. {RESUME} {ELSEWHERE}",
     )
 
 
 def _storage_error(folder: Path, error: OSError) -> PipelineError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageFull(f"No space in the models folder {folder}.", "Free space and pull again; it goes on.")
+        return StorageFull(f"There is no space in the models folder {folder}.", f"Free disk space. {RESUME}")
     return UsageError(
         f"The models folder {folder} can't be written: {os.strerror(error.errno) if error.errno else error}.",
-        "Choose another with --to or models.dir, or pull where it can be written.",
+        "Choose another with --to or models.dir.",
     )

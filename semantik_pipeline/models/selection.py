@@ -33,12 +33,12 @@ def needed(files: Sequence[str], *, name: str, pickles: bool = False) -> list[st
         return [file for file in wanted if file not in pickled]
     if not pickled:
         raise UsageError(
-            f"The repository {name!r} has no weights that this project reads.", "Name one with .safetensors files."
+            f"The repository {name!r} has no weights that can be read here.", "Choose one with .safetensors files."
         )
     if not pickles:
         raise UsageError(
-            f"The weights of {name!r} are pickles ({pickled[0]}), which can run code when they are read.",
-            "If you trust its authors: --pickles. Or take a revision or a copy of it with .safetensors files.",
+            f"The weights of {name!r} are pickled ({pickled[0]}), and reading them can run code.",
+            "If you trust its authors, use --pickles. Otherwise choose a revision or a copy with .safetensors files.",
         )
     return wanted
 

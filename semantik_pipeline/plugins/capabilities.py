@@ -24,7 +24,7 @@ def capabilities_of(plugin: LoadedPlugin) -> dict[str, Any]:
     try:
         return {**found, **ask(plugin.cls)}
     except Exception as error:  # a plugin may raise anything
-        log.warning("The plugin %s can't say what it offers: %s", plugin.id, error)
+        log.warning("The capabilities of the plugin %s can't be read: %s", plugin.id, error)
         return {**found, "error": scrub(f"{type(error).__name__}: {error}")}
 
 
@@ -43,7 +43,7 @@ def _own_fields(plugin: LoadedPlugin) -> list[dict[str, Any]]:
     try:
         return [dict(field) for field in plugin.cls.get_config_fields()]  # type: ignore[attr-defined]
     except Exception as error:
-        log.warning("The connector %s can't say its fields: %s", plugin.id, error)
+        log.warning("The fields of the connector %s can't be read: %s", plugin.id, error)
         return []
 
 

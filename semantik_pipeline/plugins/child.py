@@ -72,7 +72,7 @@ class ChildPool:
         """
         what = f"{getattr(function, '__qualname__', function)}"
         if getattr(function, "__module__", "") == "__main__":
-            raise PluginError(f"{what} is in the program's main module, which a child process can't import.")
+            raise PluginError(f"{what} is defined in the program's main module, which a child process can't import.")
         request = frames.dump((function, args))
         while not self._slots.acquire(timeout=WAITING_SECONDS):
             waiting()
@@ -152,7 +152,7 @@ class ChildPool:
         if tag == frames.OUT_OF_MEMORY:
             raise ChildOutOfMemory(
                 f"{what} needed more than {self._memory_mb} MiB of memory.",
-                "Raise child.memory_mb if the document is worth it.",
+                "To process it anyway, raise child.memory_mb.",
             )
         from semantik_pipeline.plugins.child_errors import rebuild
 

@@ -88,7 +88,7 @@ def _dumped(result: Any) -> bytes:
     except MemoryError:
         raise
     except Exception as error:
-        told = f"The result, a {type(result).__name__}, can't leave the child process: {error}."
+        told = f"The result, a {type(result).__name__}, can't be sent from the child process: {error}."
         raise PermanentError(told) from error  # the next child would give the same
 
 

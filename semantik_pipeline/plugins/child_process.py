@@ -135,7 +135,7 @@ class ChildProcess:
             self.kill()
             raise ChildTimeout(
                 f"{what} was still running after {deadline:g} s and was stopped.",
-                "Raise the deadline under [child] if the document is worth it.",
+                "To process it anyway, raise the deadlines under [child] in the settings.",
             ) from None
         except EOFError:
             raise self._death(what) from None
@@ -182,7 +182,7 @@ class ChildProcess:
     def _out_of_memory(self, what: str) -> ChildOutOfMemory:
         return ChildOutOfMemory(
             f"{what} needed more than {self._memory >> 20} MiB of memory.",
-            "Raise child.memory_mb if the document is worth it.",
+            "To process it anyway, raise child.memory_mb.",
         )
 
     def _death(self, what: str) -> ChildCrashed | ChildOutOfMemory:
@@ -194,7 +194,7 @@ class ChildProcess:
         if self._largest > SUSPECT_SHARE * self._memory or "MemoryError" in said or "bad_alloc" in said:
             error: ChildCrashed | ChildOutOfMemory = self._out_of_memory(what)
         else:
-            error = ChildCrashed(f"{what} took its process down: {_cause(code)}.")
+            error = ChildCrashed(f"{what} crashed its process: {_cause(code)}.")
         error.child_traceback = said  # type: ignore[union-attr]
         return error
 

@@ -13,7 +13,7 @@ def check_manifest(manifest: PluginManifest, plugin_id: str, kind: str) -> None:
     for name, said, meant in (("id", manifest.id, plugin_id), ("type", manifest.type, kind)):
         if said != meant:
             raise PluginLoadError(
-                f"The manifest of {plugin_id!r} has the {name} {said!r}; expected {meant!r}.", "Make them equal."
+                f"The manifest of {plugin_id!r} has the {name} {said!r}; expected {meant!r}.", "Make them the same."
             )
     if manifest.semantik_version:
         _check_api(plugin_id, manifest.semantik_version)
@@ -28,13 +28,13 @@ def _check_api(plugin_id: str, wanted: str) -> None:
         fits = SpecifierSet(wanted).contains(PLUGIN_API_VERSION, prereleases=True)
     except InvalidSpecifier:
         raise PluginCompatibilityError(
-            f"{plugin_id!r} has the semantik_version {wanted!r}, which is no version specifier.",
+            f"{plugin_id!r} has the semantik_version {wanted!r}, which is not a version specifier.",
             "Write it like '>=2.0,<3'.",
         ) from None
     if not fits:
         raise PluginCompatibilityError(
-            f"{plugin_id!r} needs the plugin API {wanted}, and this is {PLUGIN_API_VERSION}.",
-            "Install a version of the plugin made for this API.",
+            f"{plugin_id!r} needs the plugin API {wanted}, but this is {PLUGIN_API_VERSION}.",
+            "Install a version of the plugin for this API.",
         )
 
 
@@ -45,7 +45,7 @@ def _check_requirement(plugin_id: str, text: str) -> None:
         requirement = Requirement(text)
     except InvalidRequirement:
         raise PluginCompatibilityError(
-            f"{plugin_id!r} requires {text!r}, which is no requirement.", "Write it like 'torch>=2.0'."
+            f"{plugin_id!r} requires {text!r}, which is not a requirement.", "Write it like 'torch>=2.0'."
         ) from None
     if requirement.marker is not None and not requirement.marker.evaluate():
         return
@@ -56,5 +56,5 @@ def _check_requirement(plugin_id: str, text: str) -> None:
     if installed is None or not requirement.specifier.contains(installed, prereleases=True):
         found = f"{requirement.name} {installed} is installed" if installed else f"{requirement.name} is not installed"
         raise PluginCompatibilityError(
-            f"{plugin_id!r} requires {text}, and {found}.", f"Install it: pip install '{text}'"
+            f"{plugin_id!r} requires {text}, but {found}.", f"Install it: pip install '{text}'"
         )

@@ -95,7 +95,7 @@ def check_passing(plugin: LoadedPlugin, given: Options) -> None:
         if name not in known or is_operational(name, schema) or is_env_reference(name, field_of(schema, name)):
             mine = ", ".join(name for name in known if not is_operational(name, schema)) or "none"
             raise PluginConfigError(
-                f"The option {name!r} of the plugin {plugin.id!r} is not for a query to choose.", f"These are: {mine}."
+                f"The option {name!r} of the plugin {plugin.id!r} can't be set for a query.", f"These can: {mine}."
             )
 
 
@@ -133,8 +133,8 @@ def resolve_env(options: Options, schema: Schema = None, *, plugin_id: str = "",
             continue
         if strict:
             raise VariableNotSet(
-                f"The environment variable {variable} is not set; the plugin {plugin_id!r} reads its {target!r} from it.",
-                f"Set {variable} where the process that needs it is started: of a fleet, its workers.",
+                f"The environment variable {variable} is not set. The plugin {plugin_id!r} needs it for its option {target!r}.",
+                f"Set {variable} for the process that needs it; on a fleet, for the workers.",
             )
         if target == name:
             del resolved[name]

@@ -40,7 +40,7 @@ class Candidate:
             return None
         kinds = " | ".join(KINDS)
         return (
-            f"The entry point's name {self.name!r} is no plugin id: name it after PLUGIN_ID, or <kind>-<PLUGIN_ID> "
+            f"The entry point's name {self.name!r} is not a plugin id: use PLUGIN_ID or <kind>-<PLUGIN_ID> "
             f"(kind: {kinds}), in lower-case letters, digits and single hyphens."
         )
 
@@ -70,7 +70,7 @@ def require_candidate(plugin_id: str) -> set[str]:
     if not wanted:
         ids = sorted({candidate.id for candidate in candidates})
         near = difflib.get_close_matches(canonical(plugin_id), ids, n=3, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(near)}?" if near else "`semantik plugins list` shows what is installed."
+        hint = f"Did you mean {' or '.join(near)}?" if near else "`semantik plugins list` shows the installed plugins."
         raise PluginNotFoundError(f"There is no plugin {plugin_id!r}.", hint)
     return {name for candidate in wanted for name in (candidate.id, canonical(candidate.name))}
 

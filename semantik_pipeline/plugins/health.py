@@ -85,7 +85,7 @@ def _check(plugin: LoadedPlugin, state: PluginState, config: dict[str, Any] | No
     if missing and not any(is_declared_secret(field_of(schema, name)) or is_secret_name(name) for name in missing):
         wanted = ", ".join(map(repr, missing))
         return HealthStatus(
-            HealthState.UNKNOWN, f"it needs {wanted}, which a source, a collection or this installation gives"
+            HealthState.UNKNOWN, f"it needs {wanted}, which a source, a collection or the configuration has to give"
         )
     try:
         options = configured.effective_config(plugin, state, config)
@@ -108,7 +108,7 @@ def _unfit(plugin: LoadedPlugin, state: PluginState, config: dict[str, Any] | No
     if config is None and isinstance(error, PluginConfigError) and not isinstance(error, VariableNotSet):
         with suppress(PluginConfigError):
             configured.validate_part(plugin, state.config_of(plugin.id))
-            return HealthStatus(HealthState.UNKNOWN, f"a source or a collection has to say more: {error}")
+            return HealthStatus(HealthState.UNKNOWN, f"it needs options from a source or a collection: {error}")
     return HealthStatus(HealthState.UNHEALTHY, str(error))
 
 
@@ -124,4 +124,6 @@ def _status(said: Any) -> HealthStatus:
         reason = getattr(said, "reason", None)
         return HealthStatus(HealthState(str(said.status)), scrub(str(reason)) if reason else None)
     except (AttributeError, ValueError):
-        return HealthStatus(HealthState.UNKNOWN, f"the health check answered {type(said).__name__}, no HealthStatus")
+        return HealthStatus(
+            HealthState.UNKNOWN, f"the health check returned {type(said).__name__} instead of a HealthStatus"
+        )

@@ -124,10 +124,12 @@ class PluginHost:
         if len(found) == 1:
             return found[0]
         if found:
-            raise UsageError(f"Several plugins support the model {name!r}: {', '.join(found)}.", "Name the plugin too.")
+            raise UsageError(
+                f"Several plugins support the model {name!r}: {', '.join(found)}.", "Name the plugin, too."
+            )
         known = ", ".join(plugin_id for plugin_id, _ in embedders) or "none"
         raise UsageError(
-            f"No plugin says that it supports the model {name!r}.", f"Name the plugin too. Embedding plugins: {known}."
+            f"No plugin supports the model {name!r} by name.", f"Name the plugin, too. Embedding plugins: {known}."
         )
 
     def _supports(self, plugin_id: str, cls: type[EmbeddingPlugin], name: str) -> bool:
@@ -322,7 +324,7 @@ class PluginHost:
             if inspect.isawaitable(result):
                 self._loop.run(result, plugin_id, patience=CLEANUP_SECONDS)
         except Exception:  # one plugin's cleanup must not keep the others from theirs
-            LOGGER.warning("The plugin %s failed to clean up.", plugin_id, exc_info=True)
+            LOGGER.warning("The plugin %s failed in its cleanup.", plugin_id, exc_info=True)
 
 
 def _model_info(plugin: Any) -> dict[str, Any]:

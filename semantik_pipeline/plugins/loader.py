@@ -104,7 +104,7 @@ def _consider(candidate: Candidate, state: PluginState, loading: _Loading) -> No
         return loading.note("conflicts", candidate, _conflict(candidate.id, candidate, holder))
     if loading.wanted is not None and candidate.kind is not None and candidate.kind not in loading.wanted:
         loading.holders[candidate.id] = candidate
-        return loading.note("skipped", candidate, "of a kind that this process does not need")
+        return loading.note("skipped", candidate, "not needed by this process")
     try:
         plugin = load_candidate(candidate)
     except KeyboardInterrupt:
@@ -127,7 +127,7 @@ def _admit(candidate: Candidate, plugin: LoadedPlugin, state: PluginState, loadi
         return loading.note("conflicts", candidate, _conflict(plugin.id, candidate, holder), **known)
     loading.holders[canonical(plugin.id)] = candidate
     if loading.wanted is not None and plugin.kind not in loading.wanted:
-        return loading.note("skipped", candidate, "of a kind that this process does not need", **known)
+        return loading.note("skipped", candidate, "not needed by this process", **known)
     loading.plugins.append(plugin)
     return loading.note("loaded", candidate, **known)
 
@@ -144,7 +144,7 @@ def load_candidate(candidate: Candidate) -> LoadedPlugin:
     cls = candidate.entry_point.load()
     if not inspect.isclass(cls):
         raise PluginLoadError(
-            f"The entry point {candidate.name!r} ({candidate.entry_point.value}) is no class but {type(cls).__name__}.",
+            f"The entry point {candidate.name!r} ({candidate.entry_point.value}) is not a class but a {type(cls).__name__}.",
             "Point it at the plugin's class: package.module:Class.",
         )
     plugin_id = getattr(cls, "PLUGIN_ID", None)

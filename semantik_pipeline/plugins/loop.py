@@ -152,7 +152,7 @@ class LoopThread:
             try:
                 return future.result(timeout=1.0)
             except concurrent.futures.CancelledError:
-                raise PluginError("The plugin host was closed while a plugin was at work.") from None
+                raise PluginError("The plugin host was closed while a plugin was working.") from None
             except TimeoutError:
                 if future.done():  # the plugin's own TimeoutError, or a result that came this very moment
                     return future.result()

@@ -164,7 +164,7 @@ class Residency:
         if gone:
             _free()
             size = sum(one.size or 0 for one in gone)
-            log.info("The model %s was given up: %.0f MB for others.", gone[0].model, size / 1e6)
+            log.info("The model %s was unloaded to free %.0f MB for others.", gone[0].model, size / 1e6)
         return bool(gone)
 
     # -- what is there ------------------------------------------------------------------------------------------------

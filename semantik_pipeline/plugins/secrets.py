@@ -124,7 +124,7 @@ def _secrets_in(name: str, value: Any, field: dict[str, Any], *, hidden: bool) -
     last = name.rpartition(".")[2].partition("[")[0]
     if is_env_reference(last, field) and isinstance(value, str):
         if has_secret_shape(value):
-            yield name, "it should be the name of an environment variable, and looks like the secret itself"
+            yield name, "it should be the name of an environment variable, but looks like a secret"
         return
     declared = is_declared_secret(field)
     hidden = hidden or declared or is_secret_name(last)
@@ -138,7 +138,7 @@ def _secrets_in(name: str, value: Any, field: dict[str, Any], *, hidden: bool) -
     elif value is None or isinstance(value, bool) or value == "":
         return
     elif hidden:
-        yield name, "its schema declares it a secret" if declared else "its name says that it holds a secret"
+        yield name, "its schema declares it a secret" if declared else "its name says that it is a secret"
     elif isinstance(value, str) and has_secret_shape(value):
         yield name, "its value has the shape of a well-known credential"
 

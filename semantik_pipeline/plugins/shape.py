@@ -30,7 +30,7 @@ def kind_of(cls: type, named_kind: str | None) -> str:
         kind = fitting[0]
     if kind not in KINDS:
         known = ", ".join(KINDS)
-        what = f"PLUGIN_TYPE {kind!r}, which is no kind of plugin" if kind else "no PLUGIN_TYPE"
+        what = f"PLUGIN_TYPE {kind!r}, which is not a plugin type" if kind else "no PLUGIN_TYPE"
         raise PluginLoadError(f"{cls.__name__} has {what}.", f"Set it to one of: {known}.")
     return kind
 
@@ -42,8 +42,8 @@ def check_shape(cls: type, kind: str) -> None:
         missing = min((_missing(cls, way) for way in ways), key=len)
         wanted = ", ".join(f"{name}{_written(getattr(base, name))}" for name in missing)
         raise PluginLoadError(
-            f"{cls.__name__} is no {kind} plugin: it lacks {wanted}.",
-            "Write what is missing; docs/plugins.md has the contract.",
+            f"{cls.__name__} is not a complete {kind} plugin: it lacks {wanted}.",
+            "Add what is missing; docs/plugins.md describes the contract.",
         )
     _check_constructor(cls)
     for name in _contract_methods(base):
@@ -123,7 +123,8 @@ def _check_method(cls: type, base: type, name: str) -> None:
     why = _mismatch(needed, expected, found)
     if why:
         raise PluginLoadError(
-            f"{cls.__name__}.{name} does not fit: expected {name}{_shown(expected)}, found {name}{_shown(found)}.", why
+            f"{cls.__name__}.{name} does not match the contract: expected {name}{_shown(expected)}, found {name}{_shown(found)}.",
+            why,
         )
 
 
@@ -135,7 +136,7 @@ def _mismatch(needed: list[Parameter], expected: Signature, found: Signature) ->
         required = [p for p in found.parameters.values() if p.default is Parameter.empty]
         extra = [p.name for p in required if p.kind in (*_POSITIONAL, Parameter.KEYWORD_ONLY)][len(needed) :]
         if extra:
-            return f"Give {', '.join(map(repr, extra))} a default: the host need not pass it."
+            return f"Give {', '.join(map(repr, extra))} a default: the host may not pass it."
         return f"It must take {len(needed)} argument{'s' * (len(needed) != 1)} by position."
     return None
 

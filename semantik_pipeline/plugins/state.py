@@ -106,11 +106,11 @@ def update_state(path: Path | str, change: Callable[[PluginState], PluginState])
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageFull(
-                f"No space to write the plugin state file {target}.", "Free space and try again."
+                f"There is no space to write the plugin state file {target}.", "Free disk space and try again."
             ) from None
         raise StateFileError(
             f"The plugin state file {target} can't be written: {error.strerror or error}.",
-            "Check the rights on its folder (the file is replaced, so mount the folder rather than the file).",
+            "Check the permissions of its folder. The file is replaced as a whole, so in a container mount its folder.",
         ) from None
 
 

@@ -10,7 +10,7 @@ from semantik_pipeline.errors import StateFileError
 #: The newest layout of the file that this program reads.
 STATE_VERSION = 1
 #: The way out of every broken file.
-MEND = "Mend the file, restore a copy, or move it away (then every plugin is enabled and none is configured)."
+MEND = "Fix the file, restore a copy, or move it away; without it every plugin is enabled with its defaults."
 
 _OURS = ("version", "revision", "updated_at", "disabled_ids", "configs")
 
@@ -23,7 +23,7 @@ def parse_fields(body: bytes, name: str) -> dict[str, Any]:
     version = _whole_number(content, "version", STATE_VERSION, name)
     if version > STATE_VERSION:
         raise StateFileError(
-            f"The plugin state file {name} has version {version}, and this program reads up to {STATE_VERSION}.",
+            f"The plugin state file {name} has version {version}, but this program reads versions up to {STATE_VERSION}.",
             "Upgrade semantik-pipeline on this machine.",
         )
     if version < 1:
@@ -62,22 +62,22 @@ def _parse_json(body: bytes, name: str) -> Any:
     except json.JSONDecodeError as error:
         where, what = f"line {error.lineno}, column {error.colno}", error.msg
     except RecursionError:
-        where, what = "the top", "it is nested too deeply"
+        where, what = "the top level", "it is nested too deeply"
     except ValueError as error:
         where, what = "its keys and values", str(error)
-    raise StateFileError(f"The plugin state file {name} is broken at {where}: {what}.", MEND)
+    raise StateFileError(f"The plugin state file {name} is not valid at {where}: {what}.", MEND)
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):  # JSON would let the last one win, which could enable what the first one disabled
         keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is there twice")
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} occurs twice")
     return found
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON value")
+    raise ValueError(f"{name} is not a JSON value")
 
 
 def _normalised(content: dict[str, Any], name: str) -> tuple[frozenset[str], dict[str, dict[str, Any]]]:
@@ -115,7 +115,7 @@ def _wrapped_if_needed(options: dict[str, Any]) -> dict[str, Any]:
 def _whole_number(content: dict[str, Any], key: str, default: int, name: str) -> int:
     value = _typed(content, key, (int,), "a whole number", default, name)
     if isinstance(value, bool) or value < 0:
-        raise _wrong(name, key, "a whole number from 0 up", value)
+        raise _wrong(name, key, "a whole number of 0 or more", value)
     return value
 
 
@@ -131,6 +131,6 @@ def _typed(
 def _wrong(name: str, where: str, expected: str, found: Any) -> StateFileError:
     kind = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
     return StateFileError(
-        f"The plugin state file {name} is broken at {where}: expected {expected}, found {kind.get(type(found), repr(found))}.",
+        f"The plugin state file {name} is not valid at {where}: expected {expected}, found {kind.get(type(found), repr(found))}.",
         MEND,
     )

@@ -1,4 +1,4 @@
-"""Whether a plugin's options are valid: no secret, nothing unknown, nothing missing, every value of its type.
+"""Whether a plugin's options are valid: no raw secret, nothing unknown, nothing missing, every value of its type.
 
 No message carries a value that may be a secret.
 """
@@ -40,7 +40,7 @@ def refuse_secrets(plugin_id: str, options: Options, schema: Schema = None) -> N
     name = re.split(r"[.\[]", path)[0]
     reference = name if name.endswith("_env") else f"{name}_env"
     raise PluginConfigError(
-        f"The option {path!r} of the plugin {plugin_id!r} holds a secret: {why}.",
+        f"The option {path!r} of the plugin {plugin_id!r} holds a raw secret: {why}.",
         f"Put the secret into an environment variable and give the variable's name: {reference} = NAME_OF_THE_VARIABLE.",
     )
 

@@ -82,7 +82,8 @@ class Writer:
         most = _most(name, first=name == MANIFEST)
         if most is not None and len(body) > most:
             raise UsageError(
-                f"{name} would have {len(body):,} bytes; an export takes {most:,}.", "Remove what is so large first."
+                f"{name} would have {len(body):,} bytes, but the maximum is {most:,}.",
+                "Remove it from the collection first.",
             )
         self._sum.begin(name, len(body))
         self._sum.add(body)
@@ -123,9 +124,9 @@ def writing(path: Path) -> Iterator[Writer]:
     """A file that is there whole, with its end, or not at all. Raises UsageError if there is one already, or no folder for it, or if it unpacks
     to so many times its size that no reader would take it."""
     if path.exists():
-        raise UsageError(f"There is a file {path} already.", "Give another name, or remove it.")
+        raise UsageError(f"The file {path} already exists.", "Give another name, or remove it.")
     if not path.parent.is_dir():
-        raise UsageError(f"There is no folder {path.parent}.", "Make it, or name another file.")
+        raise UsageError(f"The folder {path.parent} does not exist.", "Create it, or name another file.")
     half = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -138,8 +139,8 @@ def writing(path: Path) -> Iterator[Writer]:
             os.fsync(file.fileno())
             if writer.unpacked > _most_unpacked(file.tell()):
                 raise UsageError(
-                    f"{path} would unpack to {writer.unpacked:,} bytes, more than is taken of a file of {file.tell():,}.",
-                    "Give it a name that does not end in gz, and it is not packed.",
+                    f"{path} would unpack to {writer.unpacked:,} bytes, too many for a file of {file.tell():,}.",
+                    "Choose a name that does not end in gz, so that it is not compressed.",
                 )
         half.replace(path)
     finally:
@@ -157,14 +158,12 @@ def read(path: Path) -> Iterator[tuple[str, bytes]]:
                     raise _no_export(path)
                 most = _most(about.name, first=place == 0)
                 if not about.isfile() or about.issparse() or (most is not None and about.size > most):
-                    raise UnreadableExport(f"{path} is no export: {about.name} can't be part of one.")
+                    raise UnreadableExport(f"{path} is not an export: {about.name} can't be part of one.")
                 file.allow(about.size)
                 found = cast("IO[bytes]", tar.extractfile(about))  # it is a file
                 if about.name == END:
                     if json.loads(found.read()) != summed.told():
-                        raise UnreadableExport(
-                            f"{path} is damaged: its contents are not what was written.", EXPORT_AGAIN
-                        )
+                        raise UnreadableExport(f"{path} is damaged: its content has changed.", EXPORT_AGAIN)
                     return
                 summed.begin(about.name, about.size)
                 if most is None:
@@ -177,7 +176,7 @@ def read(path: Path) -> Iterator[tuple[str, bytes]]:
                 summed.add(body)
                 yield about.name, body
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, ValueError) as error:
-        raise UnreadableExport(f"{path} is no export, or damaged: {error}.", EXPORT_AGAIN) from None
+        raise UnreadableExport(f"{path} is not an export, or it is damaged: {error}.", EXPORT_AGAIN) from None
     raise UnreadableExport(f"{path} was cut short: its end is missing.", EXPORT_AGAIN)
 
 
@@ -199,7 +198,7 @@ class _Unpacked:
         self._allowed -= len(piece)
         self._left -= len(piece)
         if min(self._allowed, self._left) < 0:
-            raise UnreadableExport(f"{self._path} is no export: it unpacks to more than one has.")
+            raise UnreadableExport(f"{self._path} is not an export: it unpacks to too many bytes.")
         return piece
 
 
@@ -225,7 +224,7 @@ def inflated(body: bytes) -> bytes:
     inflater = zlib.decompressobj()
     found = inflater.decompress(body, INFLATED)
     if inflater.unconsumed_tail or not inflater.eof:
-        raise UnreadableExport("The export is damaged: a parsed body is cut, or larger than any.", EXPORT_AGAIN)
+        raise UnreadableExport("The export is damaged: a parsed body is cut short or too large.", EXPORT_AGAIN)
     return found
 
 
@@ -240,10 +239,10 @@ def _most(name: str, *, first: bool) -> int | None:
 
 
 def _no_export(path: Path) -> UnreadableExport:
-    return UnreadableExport(f"{path} is no export of a collection.", "`semantik collections export` writes one.")
+    return UnreadableExport(f"{path} is not an export of a collection.", "`semantik collections export` writes one.")
 
 
-EXPORT_AGAIN = "Nothing was imported. Copy it again, or export it again: `semantik collections export`."
+EXPORT_AGAIN = "Nothing was imported. Copy the file again, or write it again with `semantik collections export`."
 
 
 def manifest_of(path: Path, members: Iterator[tuple[str, bytes]]) -> dict[str, Any]:
@@ -257,7 +256,7 @@ def manifest_of(path: Path, members: Iterator[tuple[str, bytes]]) -> dict[str, A
         raise _no_export(path)
     if not isinstance(manifest.get("version"), int) or manifest["version"] > VERSION:
         raise UnreadableExport(
-            f"{path} has version {manifest.get('version')} of the format; this program reads {VERSION}.",
+            f"{path} has version {manifest.get('version')} of the format, but this program reads version {VERSION}.",
             "Install the newer release.",
         )
     return manifest

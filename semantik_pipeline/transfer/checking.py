@@ -25,7 +25,7 @@ def checked_sources(host: PluginHost, listed: Any) -> tuple[list[dict[str, Any]]
     """The sources of a manifest as they are written here, and what to say about them: options that were no business of
     the file's are left out, and a connector may be missing, since all of them are paused.
 
-    Raises PluginConfigError or UsageError for what no source may have, and UnreadableExport for what is no source.
+    Raises PluginConfigError or UsageError for what no source may have, and UnreadableExport for what is not a source.
     """
     if not isinstance(listed, list):
         raise _no_source(listed)
@@ -35,7 +35,7 @@ def checked_sources(host: PluginHost, listed: Any) -> tuple[list[dict[str, Any]]
         found.append(checked)
         warnings += said
     if len({(one["connector"], one["name"]) for one in found}) < len(found):
-        raise UnreadableExport("The export is damaged: two of its sources have one name.", EXPORT_AGAIN)
+        raise UnreadableExport("The export is damaged: two of its sources have the same name.", EXPORT_AGAIN)
     return found, warnings
 
 
@@ -53,7 +53,9 @@ def _checked(host: PluginHost, source: Any) -> tuple[dict[str, Any], list[str]]:
     said = []
     config = {option: value for option, value in source["config"].items() if value != REDACTED}
     if hidden := sorted(set(source["config"]) - set(config)):
-        said.append(f"the source {name!r} came without {', '.join(hidden)}, which were secrets; name variables instead")
+        said.append(
+            f"the source {name!r} was exported without {', '.join(hidden)}, which are secrets; set them by environment variables"
+        )
     if connector in {plugin.id for plugin in host.registry.of_kind("connector")}:
         configured.validate_part(host.registry.get(connector, "connector"), config)
     else:
@@ -75,7 +77,7 @@ def _schedule(name: str, stored: Any) -> dict[str, Any] | None:
         return Schedule.of(stored).stored()
     except (TypeError, ValueError) as error:
         raise UnreadableExport(
-            f"The export is damaged: the schedule of {name!r} is none: {error}.", EXPORT_AGAIN
+            f"The export is damaged: the schedule of {name!r} is not valid: {error}.", EXPORT_AGAIN
         ) from None
 
 
@@ -89,9 +91,9 @@ def checked_document(document: Mapping[str, Any]) -> dict[str, Any]:
         or not all(one is None or isinstance(one, str) for one in texts)
         or not _HASH.fullmatch(values["content_hash"] or "0" * 64)
     ):
-        raise UnreadableExport("The export is damaged: it has a document that is none.", EXPORT_AGAIN)
+        raise UnreadableExport("The export is damaged: one of its documents is not valid.", EXPORT_AGAIN)
     return {**values, "principals": sources.names_of(values["principals"])}
 
 
 def _no_source(value: Any) -> UnreadableExport:
-    return UnreadableExport(f"The export is damaged: {str(value)[:80]!r} is no source.", EXPORT_AGAIN)
+    return UnreadableExport(f"The export is damaged: {str(value)[:80]!r} is not a source.", EXPORT_AGAIN)

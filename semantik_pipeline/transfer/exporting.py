@@ -113,7 +113,7 @@ class _Pages:
                 raise Conflict(
                     f"What was exported of {self._generation.collection!r} was removed meanwhile: generation "
                     f"{self._generation.id} has retired, or the collection was deleted.",
-                    "Export it again. How long a generation stays when it is replaced says reindex.rollback_window.",
+                    "Export it again. reindex.rollback_window sets how long a replaced generation is kept.",
                 )
             if not rows:
                 return self._told

@@ -86,7 +86,7 @@ def fit(host: PluginHost, manifest: Mapping[str, Any]) -> Fit:
     reranker_id = reranker.get("plugin") if isinstance(reranker, Mapping) else reranker
     if reranker_id is not None and reranker_id not in {plugin.id for plugin in host.registry.of_kind("reranker")}:
         config["default_reranker"] = None
-        warnings.append(f"the reranker {reranker_id} is not loaded here; the settings' one is used")
+        warnings.append(f"the reranker {reranker_id} is not loaded here; the one in the settings is used")
     warnings += _without_missing(host, config.get("search") or {})
     complete = generations.complete(host, config)
     here = generations.fingerprints(host, frozen)
@@ -97,11 +97,11 @@ def fit(host: PluginHost, manifest: Mapping[str, Any]) -> Fit:
     recomputed = []
     if not chunks_alike:
         what = f"the parser {', '.join(parsers)}" if parsers else f"the chunker {frozen['chunking']['plugin']}"
-        recomputed.append(f"chunks: {what} makes another output here")
+        recomputed.append(f"chunks: {what} gives different results here")
     if extractors:
-        recomputed.append(f"extractions: {', '.join(extractors)} finds something else here")
+        recomputed.append(f"extractions: {', '.join(extractors)} gives different results here")
     if not embeds_alike:
-        recomputed.append(f"embeddings: {frozen['embedding']['plugin']} makes other vectors here")
+        recomputed.append(f"embeddings: {frozen['embedding']['plugin']} gives different vectors here")
     return Fit(
         config=complete,
         frozen=frozen,

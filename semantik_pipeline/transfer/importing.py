@@ -30,7 +30,7 @@ from semantik_pipeline.transfer.fitting import Fit, fit
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
 
-PAUSED = "it was imported; resume it if this installation is to sync it"
+PAUSED = "imported; resume it to sync it from this installation"
 
 #: Seconds that a new import gives maintenance's work for what an earlier one of that name left.
 CLEANING = 30.0
@@ -68,7 +68,7 @@ def import_collection(
         told = _Reader(runtime, made, operation_id, owners, fitted, on_progress).read(members)
         with runtime.ledger.write() as tx:
             if not exports.reveal(tx, made.id, operation_id):
-                raise Conflict(f"Somebody deleted {name!r} while it was imported.")
+                raise Conflict(f"{name!r} was deleted while it was being imported.")
             detail = {"operation": operation_id, **told}
             audit_trail.record(tx, event="collection.import", subject=name, detail=detail)
     except BaseException as error:
@@ -85,7 +85,7 @@ def import_collection(
 
 
 def _taken(name: str) -> Conflict:
-    return Conflict(f"There is a collection {name!r} already.", "Import it under another name: --name.")
+    return Conflict(f"The collection {name!r} already exists.", "Give another name with --name.")
 
 
 #: Collections that this process is importing.
@@ -100,7 +100,9 @@ def _clear(runtime: Runtime, name: str) -> None:
     if there is None or silent is None:
         return
     if there.id in _RUNNING or (runtime.settings.fleet and silent < exports.SILENCE):
-        raise Conflict(f"The collection {name!r} is being imported now.", "Wait for its end, or give another --name.")
+        raise Conflict(
+            f"The collection {name!r} is being imported now.", "Wait until that has finished, or give another --name."
+        )
     _give_up(runtime, there.id)
 
 
@@ -172,7 +174,7 @@ class _Reader:
         self._begin(page, rows)
         with self._runtime.ledger.write() as tx:
             if not exports.sign_of_life(tx, self._collection.id):
-                raise Conflict(f"Somebody deleted {self._collection.name!r} while it was imported.")
+                raise Conflict(f"{self._collection.name!r} was deleted while it was being imported.")
             places = {"collection_id": self._collection.id, "generation_id": self._generation.id}
             self._ids = exports.write_documents(tx, rows, operation_id=self._operation, **places)
         self._told["documents"] += len(rows)
@@ -227,7 +229,7 @@ class _Reader:
 
         array = np.load(io.BytesIO(body), allow_pickle=False)
         if array.ndim != 2 or array.dtype != np.dtype("<f4") or len(array) != len(self._vectors):
-            raise UnreadableExport("The export is damaged: its vectors are not those of its chunks.", EXPORT_AGAIN)
+            raise UnreadableExport("The export is damaged: its vectors do not belong to its chunks.", EXPORT_AGAIN)
         if not self._fit.embeds_alike or not self._fit.chunks_alike:
             return
         if len(array) and array.shape[1] != self._generation.dimension:
@@ -253,7 +255,7 @@ class _Reader:
     def _read_body(self, kind: str, key: str, body: bytes) -> None:
         if kind == "raw":
             if content_hash(body) != key:
-                raise UnreadableExport(f"The export is damaged: a body is not what its name {key} says.", EXPORT_AGAIN)
+                raise UnreadableExport(f"The export is damaged: a body does not match its name {key}.", EXPORT_AGAIN)
             self._runtime.blobs.put_raw(key, body)
         else:
             parsed = _parsed(body)
@@ -286,5 +288,5 @@ def _parsed(body: bytes) -> ParsedDocument:
     texts = [found.text, *(element.kind for element in found.elements)]
     places = [place for element in found.elements for place in (element.start, element.end)]
     if not all(isinstance(one, str) for one in texts) or not all(isinstance(one, int) for one in places):
-        raise UnreadableExport("The export is damaged: a parsed body is none.", EXPORT_AGAIN)
+        raise UnreadableExport("The export is damaged: a parsed body is not valid.", EXPORT_AGAIN)
     return found

@@ -155,9 +155,9 @@ def test_strangers_are_turned_away_and_told_why(make_pipeline, caplog):
     pipeline = make_pipeline()
     with caplog.at_level(logging.WARNING, "semantik.access"):
         for _ in range(3):
-            assert "does not say who calls" in str(refused(pipeline, request()))
+            assert "has no API key" in str(refused(pipeline, request()))
         assert "unknown" in str(refused(pipeline, bearer("sk_guessed")))
-        assert "is no API key" in str(refused(pipeline, request(Authorization="Basic c2tfeA==")))
+        assert "is not an API key" in str(refused(pipeline, request(Authorization="Basic c2tfeA==")))
     assert sum(pipeline.runtime.tally.counts("http_requests_denied").values()) == 5
     assert len(caplog.records) == 1, "of many alike, one line"
     assert "sk_guessed" not in caplog.text

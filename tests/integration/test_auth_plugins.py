@@ -54,7 +54,7 @@ def test_whatever_goes_wrong_with_a_plugin_denies_and_is_logged(make_pipeline, c
     began = time.monotonic()
     error = refused(pipeline, request(X_User="anna"))
     assert time.monotonic() - began < 10
-    assert "could not be found out" in str(error)
+    assert "could not be identified" in str(error)
     assert "fake-auth failed" in caplog.text
     assert pipeline.runtime.tally.counts("auth_plugin_failures")
 

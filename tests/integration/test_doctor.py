@@ -20,12 +20,12 @@ from semantik_pipeline import maintenance
 from semantik_pipeline.builtin.stores.qdrant_edge import QdrantEdgeStore
 from semantik_pipeline.doctor import Finding, Patient, examine, verdict
 from semantik_pipeline.doctor.examination import Check, side_by_side
-from semantik_pipeline.doctor.extensions import look_at_plugins
+from semantik_pipeline.doctor.extensions import look_at_plugins, look_at_state
 from semantik_pipeline.doctor.findings import well
 from semantik_pipeline.doctor.hosts import look_at_disks
 from semantik_pipeline.doctor.servers import _clock, _unheard, look_at_blobs, look_at_broker, look_at_ledger
 from semantik_pipeline.doctor.stores import _indexes, look_at_store
-from semantik_pipeline.doctor.work import look_at_workers
+from semantik_pipeline.doctor.work import healthy, look_at_workers
 from semantik_pipeline.ledger.queue import workers
 from semantik_pipeline.plugins import administer
 from semantik_pipeline.runtime import Runtime
@@ -119,7 +119,7 @@ def test_what_became_of_documents_sources_and_plugins(make_pipeline, tmp_path: P
     assert found["plugin fake-embedder"].status == "broken"
     assert "semantik plugins enable fake-embedder" in str(found["plugin fake-embedder"].remedy)
     assert found["model of 'default'"].status == "broken"
-    assert "tick was" in found["schedule"].message
+    assert "last maintenance tick" in found["schedule"].message
 
 
 def test_a_broken_state_file_is_told_once_and_the_rest_is_looked_at(indexed) -> None:
@@ -156,7 +156,7 @@ def test_a_shared_store_without_conditional_writes_is_warned_of(monkeypatch, sha
 def test_an_index_of_another_process_is_left_alone(indexed) -> None:
     with Runtime(indexed.runtime.settings) as runtime, indexed.runtime.own():
         found = looked(look_at_store, runtime, generations=_generations(runtime))
-    assert found["index"].status == "ok" and "owns" in found["index"].message
+    assert found["index"].status == "ok" and "another process" in found["index"].message
 
 
 def _generations(runtime: Runtime) -> list[Any]:
@@ -280,7 +280,9 @@ def _drain(runtime: Runtime, name: str) -> None:
         workers.beat(tx, name, state="draining", activity={})
         [row] = workers.living(tx)
     found = _unheard(["sync"], [row])
-    assert found.message == "messages for sync wait: one is draining" and "semantik fleet resume" in str(found.remedy)
+    assert found.message == "messages for sync are waiting: one is draining" and "semantik fleet resume" in str(
+        found.remedy
+    )
     assert "semantik worker" in str(_unheard(["embed", "sync"], [row]).remedy)
     assert "broker.url" in str(_unheard(["sync"], [replace(row, state="ready")]).remedy)
 
@@ -298,3 +300,30 @@ def _limit_connections(url: str) -> None:
     assert _connections(about, 1).status == "ok"
     crowd = about.limit // server.MOST_CONNECTIONS + 1
     assert _connections(about, crowd).status == "warning"
+
+
+@pytest.mark.parametrize(
+    ("number", "well", "told"),
+    [
+        (0, 0, "none"),
+        (1, 1, "1 source, healthy"),
+        (1, 0, "1 source, not healthy"),
+        (3, 3, "3 sources, all healthy"),
+        (3, 2, "3 sources, 2 of them healthy"),
+    ],
+)
+def test_sources_are_counted_in_words(number: int, well: int, told: str) -> None:
+    assert healthy(number, well) == told
+
+
+def test_a_missing_state_file_is_none_and_not_revision_0(tmp_path: Path) -> None:
+    with Runtime(load_settings(data_dir=tmp_path)) as runtime:
+        found = looked(look_at_state, runtime)["plugin state"]
+    assert found.message == f"none ({tmp_path / 'plugins.json'}): all plugins are enabled"
+
+
+def test_a_broker_of_an_unknown_scheme_is_a_wrong_setting(tmp_path: Path) -> None:
+    with Runtime(load_settings(data_dir=tmp_path, broker={"url": "foo://ada:hunter2@host"})) as runtime:
+        found = looked(look_at_broker, runtime)["it"]
+    assert (found.status, found.message) == ("broken", "broker.url has an unknown scheme: 'foo'.")
+    assert "redis://" in str(found.remedy) and "hunter2" not in f"{found.message}{found.remedy}"

@@ -128,11 +128,11 @@ def test_what_the_hub_lacks_and_a_hub_that_is_away_are_told_apart(
     with pytest.raises(UsageError, match="OWNER/NAME"):
         pull("../outside", tmp_path)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(ServiceUnavailable, match=r"HF_HUB_OFFLINE.*copy its models folder"):
+    with pytest.raises(ServiceUnavailable, match=r"HF_HUB_OFFLINE.*copy that host's models folder"):
         pull(NAME, tmp_path)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(ServiceUnavailable, match=r"127\.0\.0\.1:9.*copy its models folder"):
+    with pytest.raises(ServiceUnavailable, match=r"127\.0\.0\.1:9.*copy that host's models folder"):
         pull(NAME, tmp_path)
     assert list(tmp_path.glob("acme")) == []
 

@@ -89,7 +89,7 @@ def test_an_embedded_index_on_a_shared_ledger_belongs_to_one_host(hosts: Hosts) 
     first, second, fleets = hosts("a"), hosts("b"), hosts("c", qdrant={"url": "http://127.0.0.1:1"})
     presence = at_work(first)
     try:
-        words = f"process {os.getpid()} on .* works on this ledger with an embedded index of its own, .*a/index"
+        words = f"process {os.getpid()} on .* is using its own embedded index, .*a/index, with this ledger"
         with pytest.raises(DataFolderInUse, match=f"The {words}.*SEMANTIK_QDRANT_URL"), embedded_worker(second):
             pass
         assert second.stopping.is_set() is False and not (second.settings.data_dir / "index.id").exists()
@@ -108,14 +108,14 @@ def test_who_indexed_elsewhere_since_is_told_once(hosts: Hosts, caplog: pytest.L
         assert len(told(runtime)) == others
         at_work(runtime).close()
         warned = [record.message for record in caplog.records if "verify --repair" in record.message]
-        assert len(warned) == others and all("worked until 0 minutes ago" in one for one in warned)
+        assert len(warned) == others and all("was, until 0 minutes ago, using" in one for one in warned)
 
 
 def test_an_embedded_index_beside_workers_of_a_server_is_refused(hosts: Hosts) -> None:
     worker = Presence(hosts("c", qdrant={"url": "http://127.0.0.1:1"}), profile="all", queues=("embed",))
     worker.announce()
     try:
-        with pytest.raises(DataFolderInUse, match="works on this ledger with another store"):
+        with pytest.raises(DataFolderInUse, match="is using another store with this ledger"):
             at_work(hosts("a"))
     finally:
         worker.close()

@@ -486,7 +486,10 @@ REASONS = {
     "bad-prefix": ["embedding", "parser-bad-prefix"],
     **{f"broken-{kind}": ["RuntimeError: it breaks", "line 3"] for kind in BUILT_IN},
     **{f"future-{kind}": [f"'future-{kind}' needs the plugin API >=3"] for kind in BUILT_IN},
-    **{f"crooked-{kind}": ["does not fit: expected", "found", "(self, a, b, c, d, e, f, g)"] for kind in BUILT_IN},
+    **{
+        f"crooked-{kind}": ["does not match the contract: expected", "found", "(self, a, b, c, d, e, f, g)"]
+        for kind in BUILT_IN
+    },
 }
 
 

@@ -216,7 +216,7 @@ def test_a_query_chooses_what_comes_out_and_not_how(make_pipeline: Callable[...,
     for options in ({"k": 0}, {"depth": 3}, {"k_env": "HOME"}):
         with pytest.raises(PluginConfigError):
             ask(pipeline, option("group", **options))
-    with pytest.raises(PluginConfigError, match="not for a query"):
+    with pytest.raises(PluginConfigError, match="can't be set for a query"):
         ask(pipeline, option("fake-postprocessor", seconds=1))
     kept = len(pipeline.runtime.host._slots)
     for k in range(1, 9):

@@ -282,7 +282,7 @@ def test_a_second_one_is_refused_with_the_first_ones_name(make_pipeline, corpus)
     begun = [one for one in outcomes if isinstance(one, int)]
     assert len(begun) == 1
     assert all(f"reindex-{begun[0]}" in one for one in outcomes if isinstance(one, str))
-    with pytest.raises(UsageError, match="would be what its index is now"):
+    with pytest.raises(UsageError, match="would be the same as the current one"):
         generations.reindex(pipe.runtime, "default", {})
 
 
@@ -449,7 +449,7 @@ def test_documents_that_meet_a_filter_go_their_way_again(make_pipeline, corpus):
     with pipe.runtime.ledger.read() as tx:
         mine = operation_items.c.operation_id == operation_id
         assert tx.execute(select(func.count()).where(mine)).scalar_one() == 1
-    with pytest.raises(UsageError, match="meets the filter"):
+    with pytest.raises(UsageError, match="matches the filter"):
         generations.rerun(pipe.runtime, "default", {"must": [{"key": "media_type", "match": {"value": "image/png"}}]})
     with pytest.raises(UsageError):
         generations.rerun(pipe.runtime, "default", {"muss": []})

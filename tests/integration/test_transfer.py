@@ -184,7 +184,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda file: rewritten(file, lambda name, body: b"odd" if name.endswith("npy") else body),
         "damaged",
     ),
-    "a text": (lambda file: Path(__file__), "no export"),
+    "a text": (lambda file: Path(__file__), "not an export"),
 }
 
 
@@ -254,12 +254,12 @@ BAD_SOURCES: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"config": {"path": "/", "pth": "/"}}, PluginConfigError, "pth"),
     ({"connector": "imap", "config": {"host": "h", "password": "hunter22"}}, PluginConfigError, "raw secret"),
     ({"connector": "of-elsewhere", "config": {"token": "hunter22"}}, PluginConfigError, "raw secret"),
-    ({"weight": 0}, UsageError, "no share"),
-    ({"weight": "2"}, UsageError, "no share"),
-    ({"schedule": {"every": 0.1}}, UsageError, "one second"),
+    ({"weight": 0}, UsageError, "is not valid"),
+    ({"weight": "2"}, UsageError, "is not valid"),
+    ({"schedule": {"every": 0.1}}, UsageError, "than a second"),
     ({"schedule": {"when": "now"}}, UnreadableExport, "schedule"),
-    ({"principals": "anna"}, UsageError, "no names"),
-    ({"name": ""}, UnreadableExport, "no source"),
+    ({"principals": "anna"}, UsageError, "not a list of users"),
+    ({"name": ""}, UnreadableExport, "is not a source"),
 ]
 
 
@@ -279,7 +279,7 @@ def test_what_an_imported_source_lacks_is_said(make_pipeline, tmp_path) -> None:
     other = with_source(file, connector="of-elsewhere", config={"place": "there", "token": "********"})
     done = import_collection(pipeline.runtime, other, name="copy")
     without, missing = done["warnings"]
-    assert "came without token" in without and "of-elsewhere is not loaded" in missing
+    assert "was exported without token" in without and "of-elsewhere is not loaded" in missing
     (copied,) = [row for row in _sources(pipeline) if row["collection"] == "copy"]
     assert (copied["config"], copied["state"]) == ({"place": "there"}, "paused")
 
@@ -379,7 +379,7 @@ def test_a_file_is_there_whole_or_not_at_all_and_is_never_written_over(make_pipe
     with pytest.raises(UsageError, match="already"):
         export(pipeline.runtime, "notes", file)
     assert file.read_bytes() == before
-    with pytest.raises(UsageError, match=f"There is no folder {tmp_path / 'nowhere'}"):
+    with pytest.raises(UsageError, match=f"The folder {tmp_path / 'nowhere'} does not exist"):
         export(pipeline.runtime, "notes", tmp_path / "nowhere" / "notes.tgz")
 
     def full(*_: Any) -> None:

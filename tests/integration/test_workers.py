@@ -472,7 +472,7 @@ def test_what_works_on_after_the_end_starts_nothing_that_nobody_ends(make_pipeli
     runtime = make_pipeline().runtime
     runtime.close()
     for part in ("ledger", "host", "children", "keeper"):
-        with pytest.raises(PipelineError, match="ended"):
+        with pytest.raises(PipelineError, match="has stopped"):
             getattr(runtime, part)
 
 

@@ -76,7 +76,7 @@ def test_parsers_and_extractors_are_reached_by_their_names() -> None:
         ('search.postprocessors=[{"plugin": "group", "k": 2}]', "search.postprocessors"),
         ("search.limit=3", "search.limit"),
         ("extraction.patterns=1", "extraction.patterns"),
-        ("extraction.enabled=7", "neither"),
+        ("extraction.enabled=7", "not true or false"),
         ("extraction.chunk=7", "extraction.chunk"),
         ("chunking=7", "chunking"),
         ("chunking.options=7", "chunking.options"),

@@ -171,7 +171,7 @@ def test_a_required_option_may_come_from_the_environment():
 def test_without_a_schema_any_option_passes_but_no_secret():
     plugin = loaded(None)
     assert effective_config(plugin, PluginState(), {"anything": [1, {"a": 2}]}) == {"anything": [1, {"a": 2}]}
-    with pytest.raises(PluginConfigError, match="holds a secret"):
+    with pytest.raises(PluginConfigError, match="raw secret"):
         effective_config(plugin, PluginState(), {"password": "hunter2"})
 
 

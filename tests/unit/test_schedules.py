@@ -115,7 +115,7 @@ def test_durations(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "15", "m", "15 m", "-5m", "5x", "1h!"])
 def test_what_is_no_duration(text: str) -> None:
-    with pytest.raises(UsageError, match="no duration"):
+    with pytest.raises(UsageError, match="not a duration"):
         parse_duration(text)
 
 
@@ -130,7 +130,7 @@ def test_what_is_no_duration(text: str) -> None:
         ({"cron": "0 3 * * *", "timezone": "../etc/passwd"}, "time zone"),
         ({"cron": "0 3 * * *", "every": 60.0}, "not both"),
         ({}, "interval or a cron"),
-        ({"every": 0.1}, "one second"),
+        ({"every": 0.1}, "than a second"),
         ({"every": 60.0, "jitter": 60.0}, "shorter"),
         ({"every": 60.0, "timezone": "UTC"}, "no time zone"),
     ],

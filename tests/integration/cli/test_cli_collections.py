@@ -24,7 +24,7 @@ def test_a_collection_is_made_configured_listed_renamed_and_shown(cli: CommandLi
     changed = cli("collections", "configure", "notes", "--unset", "chunking.max_tokens", "--if-match", etag, "--json")
     assert changed.json()["config"]["chunking"]["options"] == {}
     late = cli("collections", "configure", "notes", "sparse.k1=1.5", "--if-match", etag)
-    assert (late.code, "changed since" in late.err) == (2, True)
+    assert (late.code, "was changed after it was read" in late.err) == (2, True)
     assert cli("collections", "rename", "notes", "papers").code == 0
     assert "papers" in cli("collections", "list").out
     shown = cli("collections", "show", "papers").out

@@ -131,7 +131,7 @@ WRONG = [
     (["DATASET", "--rerank-weight", "2"], "--rerank-weight 2 is out of range"),
     (["DATASET", "--ways", "splade"], "no way 'splade'"),
     (["--known-items", "nowhere"], "no collection 'nowhere'"),
-    (["DATASET", "--try", "chunking"], "no KEY=VALUE"),
+    (["DATASET", "--try", "chunking"], "not KEY=VALUE"),
     (["DATASET", "--try", "chunk.size=4"], "no setting 'chunk.size'"),
 ]
 

@@ -39,5 +39,5 @@ def test_a_model_that_is_nowhere_and_a_hub_that_is_away_say_the_way_out(cli: Com
     assert "semantik models pull acme/other" in nowhere.err
     away = cli("models", "pull", NAME, "--json", HF_HUB_OFFLINE="1")
     assert away.code == 1
-    assert "copy its models folder" in str(away.json())
+    assert "copy that host's models folder" in str(away.json())
     assert list((cli.data / "models").glob("*")) == []

@@ -232,7 +232,7 @@ def test_option_values_are_json_where_they_can_be(value):
 
 def test_other_option_values_are_text():
     assert parse_changes(["model=a/b=c"]) == {"model": "a/b=c"}
-    with pytest.raises(UsageError, match="no KEY=VALUE"):
+    with pytest.raises(UsageError, match="not KEY=VALUE"):
         parse_changes(["=3"])
 
 
