@@ -20,7 +20,7 @@ def audit(
     context: typer.Context,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="Maximum number of entries.")] = 50,
     since: Annotated[
-        str | None, typer.Option(metavar="DURATION", help="Only entries of the last 30m, 12h, 2d …")
+        str | None, typer.Option(metavar="DURATION", help="Only entries of the last DURATION, e.g. 30m, 12h or 2d.")
     ] = None,
 ) -> int:
     """List changes, newest first: of collections, documents, sources, operations, keys, plugins and workers."""
@@ -54,9 +54,9 @@ def show_audit(console: Console, found: list[dict[str, Any]], limit: int) -> Non
         )
         for entry in found
     ]
-    print_table(console, ("TIME", "ACTOR", "EVENT", "SUBJECT", "DETAIL"), rows, shrink={"DETAIL": 20})
-    if any(row[-1].endswith("…") for row in rows):
-        console.print("--json prints the details in full.", style="dim")
+    header, shrink = ("TIME", "ACTOR", "EVENT", "SUBJECT", "DETAIL"), {"SUBJECT": 30, "DETAIL": 30}
+    print_table(console, header, rows, shrink=shrink, ends=("SUBJECT",))
+    console.print("--json prints the details in full.", style="dim")
     if len(found) == limit:
         console.print(f"Only the latest {limit:,} are shown; --limit N shows more.", style="dim")
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.cli.tables import print_facts, print_table
-from semantik_pipeline.cli.wording import counted, printable, size
+from semantik_pipeline.cli.wording import counted, printable, size, states
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,10 +55,7 @@ def show_collection(console: Console, row: dict[str, Any], done: str | None = No
     print_facts(
         console,
         [
-            (
-                "documents",
-                ", ".join(f"{number:,} {status}" for status, number in sorted(row["documents"].items())) or "0",
-            ),
+            ("documents", states(row["documents"]) or "0"),
             ("chunks", f"{row['chunks']:,}"),
             ("embedding", step(config["embedding"])),
             ("chunking", step(config["chunking"])),

@@ -88,7 +88,7 @@ def configure(
         str | None, typer.Option(metavar="ETAG", help="Only if unchanged since `show` printed this ETag.")
     ] = None,
 ) -> int:
-    """Change a collection's configuration. Changes of `search` and `default_reranker` apply at once, all others with the
+    """Change a collection's configuration. Changes to `search` and `default_reranker` apply at once, all others with the
     next `semantik reindex`."""
     call = begin(context)
     from semantik_pipeline import collections

@@ -10,7 +10,7 @@ GROUPS = {
     "Index and search": ("index", "search", "eval"),
     "Manage": ("collections", "sources", "documents", "trash", "reindex", "rollback", "plugins", "models", "keys"),
     "Operate": ("status", "operations", "fleet", "verify", "doctor", "audit"),
-    "Install": ("serve", "worker", "scheduler", "migrate"),
+    "Processes": ("serve", "worker", "scheduler", "migrate"),
 }
 
 

@@ -161,7 +161,7 @@ def show_place(console: Console, facts: dict[str, Any]) -> None:
 
 def _show_checks(console: Console, rows: list[dict[str, Any]]) -> None:
     from semantik_pipeline.cli.tables import print_table
-    from semantik_pipeline.cli.wording import printable
+    from semantik_pipeline.cli.wording import counted, printable
 
     told = {"unknown": "no checksums to compare with; models from `semantik models pull` have them"}
     lines = [
@@ -169,7 +169,8 @@ def _show_checks(console: Console, rows: list[dict[str, Any]]) -> None:
             printable(row["name"]),
             row["state"],
             printable(
-                "; ".join(row["problems"]) or told.get(row["state"], f"{row['files']:,} checked against {row['by']}")
+                "; ".join(row["problems"])
+                or told.get(row["state"], f"{counted(row['files'], 'file')} checked against {row['by']}")
             ),
             printable(row["path"] or ""),
         )

@@ -103,7 +103,7 @@ def rolled_back(collection: str, answer: dict[str, Any]) -> str:
         else ""
     )
     return (
-        f"Searches of {collection!r} now use generation {answer['generation']} again. Generation "
+        f"Searches of {collection!r} now use generation {answer['generation']}. Generation "
         f"{answer['previous_generation']} is kept.{late}"
     )
 

@@ -28,7 +28,7 @@ EveryOption = Annotated[str | None, typer.Option(metavar="DURATION", help="Sync 
 CronOption = Annotated[str | None, typer.Option(metavar="CRON", help='Sync on this cron schedule, e.g. "0 3 * * *".')]
 ZoneOption = Annotated[str | None, typer.Option(metavar="ZONE", help="Time zone of --cron, e.g. Europe/Berlin.")]
 JitterOption = Annotated[
-    str | None, typer.Option(metavar="DURATION", help="Delay each sync by a random time up to this, e.g. 30s.")
+    str | None, typer.Option(metavar="DURATION", help="Spread the sources of one schedule over this time, e.g. 30s.")
 ]
 WeightOption = Annotated[
     float | None, typer.Option(metavar="W", help="Share of the workers, relative to other sources (default: 1).")
@@ -238,7 +238,7 @@ def remove(
     """Remove sources and their documents from the index. They stay in the trash for `retention.trash_days` (7 by default).
     The files, repositories and mailboxes themselves are not changed.
 
-    --wait returns when the documents are removed. Without a fleet and a running server, the command always waits.
+    --wait returns when the documents are removed. Without a fleet or a running server, the command always waits.
     """
     from functools import partial
 

@@ -59,6 +59,7 @@ def show_status(call: Invocation, console: Console, answer: dict[str, Any], *, f
 
 def _show_collections(call: Invocation, console: Console, found: dict[str, Any]) -> None:
     from semantik_pipeline.cli.tables import print_table
+    from semantik_pipeline.cli.wording import states
 
     if not found:
         console.print(f"\nThere are no collections yet. Index a folder: {call.command('index PATH')}", soft_wrap=True)
@@ -66,8 +67,7 @@ def _show_collections(call: Invocation, console: Console, found: dict[str, Any])
     console.print()
     rows = []
     for name, entry in found.items():
-        states = ", ".join(f"{count:,} {state}" for state, count in sorted(entry["documents"].items()))
-        rows.append((name, f"{entry['sources']:,}", f"{entry['chunks']:,}", states or "none"))
+        rows.append((name, f"{entry['sources']:,}", f"{entry['chunks']:,}", states(entry["documents"]) or "none"))
     print_table(console, ("COLLECTION", "SOURCES", "CHUNKS", "DOCUMENTS"), rows)
 
 

@@ -41,7 +41,7 @@ def window(call: Invocation, days: float | None = None) -> str:
 
 def show_trash(console: Console, found: dict[str, Any]) -> None:
     from semantik_pipeline.cli.tables import print_table
-    from semantik_pipeline.cli.wording import place, printable
+    from semantik_pipeline.cli.wording import as_argument, place, printable
 
     rows = []
     for row in found["collections"]:
@@ -51,7 +51,7 @@ def show_trash(console: Console, found: dict[str, Any]) -> None:
         way = f"semantik sources restore {row['id']}"
         rows.append(("source", printable(row["name"]), f"{row['documents']:,}", *_times(row, way)))
     for row in found["documents"]:
-        way = f"semantik documents restore {place(row['document'])}"
+        way = printable(f"semantik documents restore {as_argument(row['document'])}")
         rows.append(("document", place(row["document"]), "", *_times(row, way)))
     if not rows:
         console.print("The trash is empty.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
@@ -18,6 +19,12 @@ def counted(number: int, noun: str) -> str:
     """``1 document``, ``1,204 documents``."""
     plural = noun if number == 1 else f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
     return f"{number:,} {plural}"
+
+
+def states(documents: Mapping[str, int]) -> str:
+    """``3 waiting for chunk, 1 indexed``: documents by status, where the name of a stage means that they wait for it."""
+    waits = {name: f"waiting for {name}" for name in ("chunk", "extract", "embed", "upsert")}
+    return ", ".join(f"{count:,} {waits.get(name, name)}" for name, count in sorted(documents.items()))
 
 
 def duration(seconds: float) -> str:

@@ -50,7 +50,8 @@ def test_the_life_of_a_source(cli: CommandLine, papers: Path) -> None:
     events = ["remove", "set", "set", "resume", "pause", "sync", "add"]
     # the collection came with its first source
     assert [entry["event"] for entry in trail] == [*(f"source.{event}" for event in events), "collection.create"]
-    assert len(cli("audit", "--limit", "2", "--since", "1h").out.splitlines()) == 4
+    latest = cli("audit", "--limit", "2", "--since", "1h").out
+    assert latest.count(" source.") == 2 and "Only the latest 2 are shown" in latest
 
 
 @pytest.mark.parametrize(
