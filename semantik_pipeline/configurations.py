@@ -286,7 +286,7 @@ def _object(name: str, value: Any) -> None:
 def _unknown(key: str) -> UsageError:
     part, _, _ = key.partition(".")
     there = [f"{part}.{name}" for name in PARTS[part]] if part in PARTS else sorted(PARTS)
-    return UsageError(f"A collection has no setting {key!r}.", f"There are {', '.join(there)}.")
+    return UsageError(f"A collection has no setting {key!r}.", f"Choose one of {', '.join(there)}.")
 
 
 def validate(host: PluginHost, config: Mapping[str, Any]) -> None:

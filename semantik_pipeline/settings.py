@@ -82,7 +82,7 @@ class Worker(Section):
     profile: str = "all"  # all, gpu, cpu or search: workers/profiles.py
     processes: int = Field(0, ge=0)  # of one `semantik worker`; 0: as the profile says
     heartbeat: float = Field(5.0, gt=0)  # seconds between two reports to the ledger
-    soft_shutdown: float = Field(20.0, gt=0)  # seconds to finish the units in hand; then they are given back
+    soft_shutdown: float = Field(20.0, gt=0)  # seconds to finish the units in progress; then they are given back
     memory_mb: int = Field(0, ge=0)  # a process that grew above this is replaced; 0: never
     model_memory_mb: int = Field(0, ge=0)  # of all models of a process; 0: 80 % of the GPU where there is one
     gpu_sharers: int = Field(1, ge=1)  # `semantik worker` sets it: how many of its processes share this one's GPU
@@ -100,7 +100,7 @@ class Logs(Section):
 
 
 class Trace(Section):
-    sample_ratio: float = Field(0.0, ge=0, le=1)  # of documents whose way is told to OTEL_EXPORTER_OTLP_ENDPOINT
+    sample_ratio: float = Field(0.0, ge=0, le=1)  # of documents whose stages are traced to OTEL_EXPORTER_OTLP_ENDPOINT
 
 
 class Child(Section):
@@ -147,7 +147,7 @@ class Search(Section):
     reranker: str | list[str] = "relevance-feedback"  # one, or several that read one after the other
     postprocessors: list[str | dict[str, Any]] = ["highlight"]  # in their order; names, or {plugin, options}
     postprocess_deadline: float = Field(2.0, gt=0)  # seconds for all of them
-    spelling_correction: bool = True  # typing errors of queries are mended, by the words of the collection
+    spelling_correction: bool = True  # typing errors in queries are corrected, by the words of the collection
     execution: Literal["local", "workers"] = "local"  # a query runs in the process that asks, or on search workers
     worker_timeout: float = Field(10.0, gt=0)  # seconds to wait for a search worker
 

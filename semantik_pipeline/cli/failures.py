@@ -10,6 +10,9 @@ from typing import Any
 from semantik_pipeline.cli.wording import printable
 from semantik_pipeline.errors import PipelineError
 
+#: Words of pydantic, which newer versions of Typer check values with, and ours.
+_PYDANTIC = {": Value error, ": ": ", ": Input should be ": ": it must be "}
+
 #: As shells have it: 128 + SIGINT.
 INTERRUPTED = 130
 
@@ -59,7 +62,8 @@ def describe(error: BaseException) -> FailureReport:
     if hasattr(error, "format_message"):  # Typer's own, whichever way its version spells the class
         code = getattr(error, "exit_code", 2)
         message = "No command is given." if no_command(error) else error.format_message()
-        message = message.replace(": Value error, ", ": ")  # pydantic's words, in newer versions of Typer
+        for theirs, ours in _PYDANTIC.items():
+            message = message.replace(theirs, ours)
         return FailureReport(type="UsageError", message=message, hint=_help_of(error), exit_code=code)
     if isinstance(error, OSError) and error.errno is not None:
         return _system_error(error, text)

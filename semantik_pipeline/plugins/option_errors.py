@@ -41,6 +41,8 @@ def option_error(plugin_id: str, schema: dict[str, Any], error: Any) -> PluginCo
     if error.validator == "pattern" and "://" in error.validator_value:
         wrong = "is not an http or https URL" if "://" in error.instance else "is not a URL"
         return PluginConfigError(f"{what}: {error.instance!r} {wrong}; write https://HOST/PATH.")
+    if error.validator == "pattern" and (about := field_of(schema, path).get("description")):
+        return PluginConfigError(f"{what} is not valid: {error.instance!r}.", about)
     expected = _expected(error)
     found = "" if expected == error.message else f", found {error.instance!r}"
     top = len(error.absolute_path) == 1

@@ -158,3 +158,8 @@ def test_an_unknown_variable_names_the_nearest_setting(cli: CommandLine, name: s
 def test_a_variable_that_must_be_json_says_so(cli: CommandLine) -> None:
     message, hint = told(cli("status", SEMANTIK_API_AUTH="proxy-header"), 2)
     assert message == "error: The value of SEMANTIK_API_AUTH is not JSON." and '["one", "two"]' in hint
+
+
+def test_a_number_out_of_range_is_told_in_plain_words(cli: CommandLine) -> None:
+    message, _ = told(cli("trash", "--limit", "0"), 2)
+    assert message.startswith("error: Invalid value for '--limit': ") and "Input should" not in message

@@ -73,7 +73,7 @@ def test_the_life_of_a_source(cli: CommandLine, papers: Path) -> None:
         (("add", "web", "localhost:80"), "'localhost:80' is not a URL; write https://HOST/PATH."),
         (("add", "web", "ftp://example.org/"), "'ftp://example.org/' is not an http or https URL"),
         (("add", "web", "--name", "x", "--set", "max_pages=5"), "needs one of the options start_urls, sitemaps."),
-        (("add", "s3", "s3://papers/notes"), "found 's3://papers/notes'"),
+        (("add", "s3", "s3://papers/notes"), "is not valid: 's3://papers/notes'"),
         (("add", "s3", "papers", "--set", "endpoint_url=localhost:9000"), "'localhost:9000' is not a URL"),
         (("add", "git", ""), "The path or URL after the connector is empty."),
         (("add", "fake-connector", "--name", ""), "'' can't be the name of a source."),
