@@ -27,7 +27,7 @@ def test_a_model_that_no_plugin_has_is_missing_and_says_why(make_api: Callable[.
     collection = {"embedding": {"model": "no/such-model"}, "sparse": {"model": "no-such-one"}}
     dense, sparse = encoders(make_api(collection=collection, disabled=("learned-sparse", "dense-local")))
     assert (dense["name"], dense["plugin"], dense["state"]) == ("no/such-model", None, "missing")
-    assert "No plugin says that it supports" in dense["reason"]
+    assert "No plugin supports the model" in dense["reason"]
     assert (sparse["name"], sparse["plugin"], sparse["state"]) == ("no-such-one", "learned-sparse", "missing")
 
 
