@@ -22,7 +22,7 @@ def test_a_repeated_id_costs_nothing_in_the_next_sync(make_pipeline, tmp_path, m
         assert counted == {"seen": 15, kind: 15} and result["outcome"] == "degraded"
         with pipeline.runtime.ledger.read() as tx:
             problems = outcomes.problems(tx, result["id"])
-        assert len(problems) == 5 and "the id 'doc-00' stands on 2 lines, from line 1 to line 16" in problems[0]
+        assert len(problems) == 5 and "the id 'doc-00' occurs on 2 lines, from line 1 to line 16" in problems[0]
         assert pipeline.unit("doc-00")["revision"] == 1
     corpus.write_text("\n".join(json.dumps(row) for row in rows[:15]))
     result = pipeline.index(lines)

@@ -495,7 +495,9 @@ def test_a_store_that_gives_no_vectors_leaves_the_fused_order_and_says_so(librar
     odd_vectors(library, monkeypatch, dict.fromkeys(range(1, 6)))
     answer = ask(library)
     assert texts(answer) == texts(ask(library, rerank=False)) and not answer.reranked
-    assert answer.warnings == ["reranked 0 of 5: words: The store returns no vectors, which are needed to compare passages."]
+    assert answer.warnings == [
+        "reranked 0 of 5: words: The store returns no vectors, which are needed to compare passages."
+    ]
 
 
 def test_a_store_that_is_away_when_vectors_are_asked_for_leaves_the_fused_order(library, monkeypatch):
