@@ -133,7 +133,7 @@ def test_names_are_unique_can_be_seen_and_change(make_pipeline) -> None:
     with pytest.raises(Conflict, match="other"):
         collections.rename(pipeline.runtime, "notes", "other")
     collections.rename(pipeline.runtime, "notes", "papers")
-    with pytest.raises(UsageError, match="There are: other, papers"):
+    with pytest.raises(UsageError, match="Choose one of: other, papers"):
         collections.show(pipeline.runtime, "notes")
     with pipeline.runtime.ledger.read() as tx:
         events = [entry["event"] for entry in audit_trail.entries(tx, limit=9)]

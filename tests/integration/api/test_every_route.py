@@ -186,7 +186,7 @@ def test_a_key_of_one_collection_is_not_told_what_others_there_are(theirs: tuple
     assert not wrong, "\n".join(wrong)
     later = api.key("later", role="reader", collections=["mine", "later"])
     answer = problem(api.post("/search", by=later, json={"query": "x", "collection": "later"}), 404)
-    assert answer["hint"] == "There are: mine."
+    assert answer["hint"] == "Choose one of: mine."
     assert "theirs" in problem(api.post("/search", json={"query": "x", "collection": "later"}), 404)["hint"]
     name = f"push-{ids['operation']}"  # another kind than it is of
     assert "sync" in problem(api.get(f"/operations/{name}"), 404)["hint"]

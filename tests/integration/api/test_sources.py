@@ -103,7 +103,7 @@ def test_a_source_is_changed_paused_resumed_and_removed(api: Api, notes: Path) -
 
 def test_a_name_that_is_taken_is_refused_whoever_had_it_first(api: Api, notes: Path) -> None:
     place, other = f"/sources/{add(api, notes)['id']}", f"/sources/{add(api, notes, name='other')['id']}"
-    assert "has a source 'notes' already" in problem(api.patch(other, json={"name": "notes"}), 409)["detail"]
+    assert "already has a source 'notes'" in problem(api.patch(other, json={"name": "notes"}), 409)["detail"]
     assert api.good(api.patch(other, json={"name": "other", "weight": 2}))["weight"] == 2  # its own is free
     api.good(api.delete(place), 202)
     finish(api)
