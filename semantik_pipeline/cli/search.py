@@ -10,6 +10,7 @@ import typer
 
 from semantik_pipeline.cli.invocation import Invocation, begin
 from semantik_pipeline.cli.questions import asking, question
+from semantik_pipeline.errors import PipelineError
 from semantik_pipeline.questions import SearchQuery
 
 if TYPE_CHECKING:
@@ -71,10 +72,18 @@ def nothing_found(call: Invocation, asked: SearchQuery, indexed: int, finds: Cal
         return f"The collection {asked.collection!r} has no indexed documents yet. Index some: {call.command('index PATH')}"
     if asked.filter is None:
         return f"Nothing found in the collection {asked.collection!r}."
-    absent = [key for key in demanded_keys(asked.filter)[:FIELDS] if not finds(_having(asked, key))]
+    absent = [key for key in demanded_keys(asked.filter)[:FIELDS] if _is_absent(asked, key, finds)]
     if absent:
         return " ".join(f"No document has the field {key!r}." for key in absent)
     return f"No document in the collection {asked.collection!r} matches both the query and the filter."
+
+
+def _is_absent(asked: SearchQuery, key: str, finds: Callable[[SearchQuery], bool]) -> bool:
+    """Whether no document has the field; False if that can't be found out now, for the answer itself stands."""
+    try:
+        return not finds(_having(asked, key))
+    except PipelineError:
+        return False
 
 
 def _having(asked: SearchQuery, key: str) -> SearchQuery:

@@ -18,14 +18,17 @@ from rich.console import Console
 from semantik_pipeline.cli.arguments import GLOBAL_OPTIONS, globals_first, wants_json
 from semantik_pipeline.cli.failures import describe
 from semantik_pipeline.cli.hits import show_hits, snippet
+from semantik_pipeline.cli.invocation import Invocation
+from semantik_pipeline.cli.output import Output
 from semantik_pipeline.cli.pace import Pace, measured, sample, since_start
 from semantik_pipeline.cli.questions import parse_filter, postprocessors_in
+from semantik_pipeline.cli.search import nothing_found
 from semantik_pipeline.cli.wording import counted, duration, place, printable, reason_of, size
 from semantik_pipeline.configurations import parse_changes
 from semantik_pipeline.documents import Highlight, Passage, Span
-from semantik_pipeline.errors import UsageError
+from semantik_pipeline.errors import ServiceUnavailable, UsageError
 from semantik_pipeline.ledger.operations.lifecycle import Progress
-from semantik_pipeline.search import SearchAnswer
+from semantik_pipeline.search import SearchAnswer, SearchQuery
 from semantik_pipeline.testing.postprocessing import make_hit
 
 WORDS = st.text(string.ascii_lowercase, min_size=1, max_size=6)
@@ -242,3 +245,24 @@ def test_what_the_system_refuses_is_told_with_the_file_and_a_way_out(number):
     assert report.message == f"/srv/papers: {os.strerror(number)}."
     assert report.hint and not report.unforeseen
     assert len(report.lines(verbose=False)) == 2
+
+
+@pytest.mark.parametrize(
+    ("has", "told"),
+    [
+        (True, "matches both the query and the filter"),
+        (False, "No document has the field 'page'."),
+        (None, "matches both"),
+    ],
+)
+def test_what_a_filter_looks_for_is_named_if_no_document_has_it(has: bool | None, told: str) -> None:
+    """``has`` None: the model can't embed now, which must not fail a search by words."""
+
+    def finds(probe: SearchQuery) -> bool:
+        assert probe.filter == {"must_not": [{"is_empty": {"key": "page"}}]}
+        if has is None:
+            raise ServiceUnavailable("The endpoint does not answer.")
+        return has
+
+    asked = SearchQuery(text="lease", mode="sparse", filter={"must": [{"key": "page", "match": {"value": 7}}]})
+    assert told in nothing_found(Invocation(output=Output(as_json=False)), asked, 3, finds)
