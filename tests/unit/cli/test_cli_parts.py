@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from semantik_pipeline.cli.arguments import GLOBAL_OPTIONS, globals_first, wants_json
+from semantik_pipeline.cli.audit import pairs
 from semantik_pipeline.cli.failures import describe
 from semantik_pipeline.cli.hits import show_hits, snippet
 from semantik_pipeline.cli.invocation import Invocation
@@ -23,7 +24,7 @@ from semantik_pipeline.cli.output import Output
 from semantik_pipeline.cli.pace import Pace, measured, sample, since_start
 from semantik_pipeline.cli.questions import parse_filter, postprocessors_in
 from semantik_pipeline.cli.search import nothing_found
-from semantik_pipeline.cli.wording import counted, duration, place, printable, reason_of, size
+from semantik_pipeline.cli.wording import as_argument, counted, duration, place, printable, reason_of, size, states
 from semantik_pipeline.configurations import parse_changes
 from semantik_pipeline.documents import Highlight, Passage, Span
 from semantik_pipeline.errors import ServiceUnavailable, UsageError
@@ -266,3 +267,22 @@ def test_what_a_filter_looks_for_is_named_if_no_document_has_it(has: bool | None
 
     asked = SearchQuery(text="lease", mode="sparse", filter={"must": [{"key": "page", "match": {"value": 7}}]})
     assert told in nothing_found(Invocation(output=Output(as_json=False)), asked, 3, finds)
+
+
+def test_a_documents_name_can_be_typed_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert as_argument(f"file://{tmp_path}/notes/a%20b.md") == "'notes/a b.md'"
+    assert as_argument("file:///elsewhere/a.md") == "/elsewhere/a.md"
+    assert as_argument("mail:<1@host>") == "'mail:<1@host>'"
+
+
+def test_counts_and_reasons_are_words():
+    assert states({"indexed": 1204, "chunk": 3}) == "3 waiting for chunk, 1,204 indexed"
+    assert reason_of("file:///x/a.pdf", "chunk: /x/a.pdf is damaged: no reader.") == "damaged: no reader"
+    assert reason_of("mail:1", "embed: The server is busy. Try again.") == "The server is busy. Try again."
+
+
+def test_details_of_the_audit_log_are_pairs():
+    detail = {"source": 1, "full": False, "config": {"path": "/srv/notes", "include": ["a", "b"]}, "schedule": None}
+    assert list(pairs(detail)) == ["source=1", "config.path=/srv/notes", "config.include=a|b"]
+    assert list(pairs({"chunk": [{"plugin": "patterns"}]})) == ["chunk=1"]

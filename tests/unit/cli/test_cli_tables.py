@@ -149,3 +149,12 @@ def test_a_table_leaves_out_no_more_than_it_must(widths, room, spared, least):
 )
 def test_times_in_a_table_are_short(seconds, words):
     assert roughly(seconds) == words
+
+
+def test_of_a_source_that_does_not_fit_the_end_of_its_name_is_shown() -> None:
+    lines = sources_shown(80, name="/srv/handbook/of/the/whole/house/kitchen")
+    assert "/kitchen " in lines[1] and "…" in lines[1] and cell_len(lines[1]) <= 80
+    assert (
+        "/srv/handbook/of/the/whole/house/kitchen"
+        in sources_shown(10_000, name="/srv/handbook/of/the/whole/house/kitchen")[1]
+    )
