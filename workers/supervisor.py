@@ -50,6 +50,7 @@ class Member:
     process: subprocess.Popen[bytes]
     said: set[str] = field(default_factory=set)
     started: float = field(default_factory=time.monotonic)
+    listener: threading.Thread | None = None  # reads its pipe into `said`
     stop_by: float | None = None  # set when it is told to end: the time at which it is killed
 
     @property
@@ -122,7 +123,10 @@ class Supervisor:
         process = subprocess.Popen(command, env=self._environment(place, writer), pass_fds=[writer])
         os.close(writer)
         member = Member(place=place, process=process)
-        threading.Thread(target=_listen, args=(reader, member), name=f"pipe-{process.pid}", daemon=True).start()
+        member.listener = threading.Thread(
+            target=_listen, args=(reader, member), name=f"pipe-{process.pid}", daemon=True
+        )
+        member.listener.start()
         return member
 
     def _environment(self, place: int, pipe: int) -> Mapping[str, str]:
@@ -144,8 +148,10 @@ class Supervisor:
             if member.stop_by is not None and time.monotonic() > member.stop_by:
                 member.process.kill()
             code = member.process.poll()
+            if code is not None and member.listener is not None:
+                member.listener.join(1)  # a process may say that it is ready and end between two looks
+            self._ever_ready |= member.ready
             if code is None:
-                self._ever_ready |= member.ready
                 continue
             self._members.remove(member)
             if member.stop_by is None:

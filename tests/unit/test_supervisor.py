@@ -35,6 +35,9 @@ if told("broken"):
 time.sleep(0.3 if told("slow") else 0)
 os.write(pipe, b"ready\\n")
 note("ready")
+if told("brief"):
+    os.unlink(os.path.join(folder, "brief"))
+    os._exit(3)
 while True:
     time.sleep(0.02)
     if told("die"):
@@ -115,6 +118,17 @@ def test_a_process_that_dies_is_replaced_and_one_that_keeps_dying_ever_later(
     assert failures[:2] == [1, 2], "the first death costs no wait"
     assert waits[1] > 0.95
     assert len(notes.all("ended")) == 1, "the last one was ended in an orderly way"
+
+
+def test_a_process_that_was_ready_for_a_moment_is_replaced_as_others_are(
+    notes: Notes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was ready, and dead, between two looks of the supervisor: that is not a program that cannot start."""
+    monkeypatch.setattr(supervisor, "LOOK", 1.0)
+    notes.tell("brief")
+    with running(tmp_path) as over:
+        until(lambda: len(notes.all("ready")) == 2)
+    assert over == [0]
 
 
 def test_waits_double_and_have_an_end() -> None:
