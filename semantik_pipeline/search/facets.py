@@ -53,7 +53,7 @@ def check_facets(keys: Sequence[str], limit: int, principals: Collection[str] | 
     if len(keys) > MOST_KEYS:
         raise UsageError(f"The search asks for {len(keys)} facets; the maximum is {MOST_KEYS}.")
     if not 1 <= limit <= MOST_VALUES:
-        raise UsageError(f"facet_limit is {limit}, outside 1..{MOST_VALUES}.")
+        raise UsageError(f"The facet_limit {limit} is out of range.", f"Choose a limit from 1 to {MOST_VALUES}.")
     for key in keys:
         if not is_key(key):
             raise UsageError(f"There is no facet {key!r}.", "Facets are fields of points; docs/search.md lists them.")

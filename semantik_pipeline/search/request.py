@@ -133,7 +133,7 @@ def _check(query: SearchQuery) -> None:
     if not isinstance(query.text, str) or not _readable(query.text)[0]:
         raise UsageError("The query is empty.", "Give a text to search for.")
     if not 1 <= query.limit <= MAX_LIMIT:
-        raise UsageError(f"The limit {query.limit} is outside 1..{MAX_LIMIT}.", "Narrow the search with a filter.")
+        raise UsageError(f"The limit {query.limit} is out of range.", f"Choose a limit from 1 to {MAX_LIMIT}.")
     if not 0 <= query.offset <= MAX_LIMIT - query.limit:
         told = f"Hits {query.offset} to {query.offset + query.limit} are not all among the first {MAX_LIMIT}."
         raise UsageError(told, "Narrow the search with a filter.")
@@ -142,7 +142,7 @@ def _check(query: SearchQuery) -> None:
     if query.score_threshold is not None and not math.isfinite(query.score_threshold):
         raise UsageError(f"score_threshold is {query.score_threshold}; it must be a score, 0..1.")
     if query.candidates is not None and not 1 <= query.candidates <= MAX_LIMIT:
-        raise UsageError(f"{query.candidates} candidates are outside 1..{MAX_LIMIT}.")
+        raise UsageError(f"{query.candidates} candidates are out of range.", f"Choose from 1 to {MAX_LIMIT}.")
     if query.filter is not None and not isinstance(query.filter, dict):
         raise UsageError(
             f"The filter is a {type(query.filter).__name__}, not a JSON object.",
