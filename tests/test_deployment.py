@@ -162,13 +162,13 @@ def test_every_secret_is_asked_for_and_none_is_told() -> None:
 
 
 def test_the_line_that_makes_up_secrets_fills_these_alone(tmp_path: Path) -> None:
-    """Typed as the file itself, the README and the manual have it, with an openssl of our own."""
+    """Typed as the file itself and the manual have it, with an openssl of our own."""
     (tmp_path / "config").mkdir()
     (tmp_path / "config/fleet.env").write_text(text("config/fleet.env"), "utf-8")
     openssl = tmp_path / "openssl"
     openssl.write_text("#!/bin/sh\necho made-up\n", "utf-8")
     openssl.chmod(0o755)
-    for name in ("config/fleet.env", "README.md", "docs/operations.md"):
+    for name in ("config/fleet.env", "docs/operations.md"):
         [shown] = re.findall(r"\(umask 077; .*?> \.env\)", text(name), re.DOTALL)
         line = re.sub(r"\n#? +", "\n", shown)
         environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
