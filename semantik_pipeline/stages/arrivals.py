@@ -1,4 +1,4 @@
-"""What a connector says, or a caller gives, on its way into the ledger."""
+"""Turn what a connector yields, or a caller pushes, into rows for the ledger."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from semantik_pipeline.stages.parsing import storable, storable_values
 if TYPE_CHECKING:
     from semantik_pipeline.plugins.registry import PluginRegistry
 
-#: Documents in a slice's first batch, so that the stages behind it have something to do soon; each later one may have
-#: twice as many, up to ``sync.batch_size``.
+#: Number of documents in the first batch of a slice. It is small so that the next stages get work soon. Each later
+#: batch may be twice as large as the one before, up to ``sync.batch_size``.
 FIRST_BATCH = 25
 
 
 @dataclass
 class Batch:
-    """References that are compared with the ledger, and written, together."""
+    """References and documents that are compared with the ledger, and then written to it, together."""
 
     references: dict[str, DocumentReference] = field(default_factory=dict)
-    documents: dict[str, Arrival] = field(default_factory=dict)  # from load_documents: fetched, and their bodies stored
+    documents: dict[str, Arrival] = field(default_factory=dict)  # from load_documents: fetched, bodies stored
     removals: list[str] = field(default_factory=list)
 
     def named(self, unique_id: str) -> Batch:
-        """The last word about a document counts: forget what was said of it before."""
+        """Remove earlier entries for this document, because the last event about a document wins. Returns the batch."""
         self.references.pop(unique_id, None)
         self.documents.pop(unique_id, None)
         if unique_id in self.removals:
@@ -42,7 +42,10 @@ class Batch:
 
 
 def arrival_of(name: str, document: IngestedDocument, reference: DocumentReference | None) -> Arrival:
-    """A fetched document; what its reference said fills in. Its title stays unless its parser finds another one."""
+    """Return the Arrival of a fetched document, with missing values taken from its reference.
+
+    The title from the connector stays unless the document's parser finds another title.
+    """
     metadata = storable_values(document.metadata)
     return Arrival(
         unique_id=name,
@@ -67,7 +70,10 @@ def without_content(
     error: dict[str, Any] | None = None,
     hint: str | None = None,
 ) -> Arrival:
-    """A document that has no body, with the reason; ``hint`` stands in the place of the source's own."""
+    """Return the Arrival of a document that has no body, with the reason.
+
+    ``hint``, if given, replaces the source's own change hint.
+    """
     return Arrival(
         unique_id=name,
         content_hash=None,
@@ -82,14 +88,16 @@ def without_content(
 
 
 def same_content(registry: PluginRegistry, known: Known, arrival: Arrival) -> bool:
-    """Whether the document has the content that it had, and there is no reason to work on it again."""
+    """Return whether the document's content is unchanged and nothing else requires working on it again."""
     same = arrival.content_hash is not None and known.content_hash == arrival.content_hash
     return same and not known.deleted and not plugin_changed(registry, known)
 
 
 def plugin_changed(registry: PluginRegistry, known: Known) -> bool:
-    """It is in quarantine, and this process has another version of a plugin of the stage that failed on it. A plugin that
-    is not loaded here may be as it was elsewhere."""
+    """Return whether the document is in quarantine and a plugin of the failed stage has another version here.
+
+    A plugin that is not loaded in this process counts as unchanged: another process may still have the same version.
+    """
     if not known.failed_with:
         return False
     loaded = {plugin.id: plugin.manifest.version for plugin in registry}
@@ -98,6 +106,6 @@ def plugin_changed(registry: PluginRegistry, known: Known) -> bool:
 
 
 def redescribed(tx: Transaction, same: Sequence[tuple[Known, Arrival]]) -> set[str]:
-    """The unique ids of those documents, their content being what it was, of which something else is said now."""
+    """Return the unique ids of documents with unchanged content and a changed description (metadata, title, ...)."""
     before = descriptions.stored(tx, [known.document_id for known, _ in same])
     return {arrival.unique_id for known, arrival in same if before[known.document_id] != descriptions.of(arrival)}

@@ -1,4 +1,4 @@
-"""The last guard of the token budget: what a chunker left too long is split, never cut (DESIGN, invariant 13)."""
+"""The last check of the token budget: a chunk that is too long is split, never cut (DESIGN, invariant 13)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from semantik_pipeline.documents import Chunk
 
 
 def split_to_budget(chunks: Sequence[Chunk], max_tokens: int, count_tokens: TokenCount) -> list[Chunk]:
-    """The chunks in order, each within ``max_tokens``, numbered 0..n-1, with the counts of ``count_tokens``.
+    """Return the chunks in order, each within ``max_tokens``, numbered 0..n-1, with token counts from ``count_tokens``.
 
-    A chunk that fits keeps its text (less white space at its ends) and place. One that doesn't becomes several that
-    hold all of it but the white space between them; their places are exact where the chunk's text is as long as its
-    span, else the chunk's own. A chunk of nothing but white space is dropped. Only a single character may stay over
-    the budget.
+    A chunk that fits keeps its text (without white space at its ends) and its position. A chunk that is too long
+    becomes several chunks. Together they hold all of its text except the white space between them. Their positions are
+    exact if the chunk's text is as long as its span; otherwise each has the position of the original chunk. A chunk
+    that is only white space is dropped. Only a single character may stay over the budget.
     """
     fitting: list[Chunk] = []
     pieces_of = split_to_fit([chunk.text for chunk in chunks], max_tokens, count_tokens)
@@ -31,9 +31,10 @@ def _piece(chunk: Chunk, start: int, end: int, tokens: int) -> Chunk:
 
 
 class RememberedCounts:
-    """A token counter that answers the same text from memory, so that guard and chunker don't tokenise it twice.
+    """A token counter with a cache, so that the chunker and the budget check do not tokenize the same text twice.
 
-    Keep one for each tokenizer and :meth:`forget` after each document: it holds every text that it counted.
+    Keep one instance per tokenizer. Call :meth:`forget` after each document, because the cache holds every counted
+    text.
     """
 
     def __init__(self, count_tokens: TokenCount) -> None:

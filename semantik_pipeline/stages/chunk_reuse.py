@@ -1,6 +1,8 @@
-"""What another generation of the same collection has made already, with the same parser and chunker: taken over, not made
-again. So a build with another embedder or extractor chunks nothing, and a document that arrives while one is under way is
-chunked once for both, unless one claim takes both of its units."""
+"""Reuse of chunks that another generation of the same collection has already made with the same parser and chunker.
+
+A build with another embedder or extractor therefore chunks nothing. A document that arrives during a build is chunked
+once for both generations, unless one claim contains both of its units.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,11 @@ if TYPE_CHECKING:
 
 
 def find_twins(runtime: Runtime, units: Sequence[Unit]) -> dict[tuple[int, int], list[Twin]]:
-    """unit's key -> what other generations have of the same revision. Only units that were never chunked have any: what
-    somebody sends through the stage again is to be made again."""
+    """Return, by unit key, the chunks that other generations have of the same revision.
+
+    Only units that were never chunked are looked up. A unit that somebody sends through the stage again must be chunked
+    anew.
+    """
     alike = _alike(runtime, {unit.generation_id for unit in units})
     asked = [unit for unit in units if unit.chunks_epoch is None and alike.get(unit.generation_id)]
     if not asked:
@@ -39,7 +44,10 @@ def find_twins(runtime: Runtime, units: Sequence[Unit]) -> dict[tuple[int, int],
 
 
 def _alike(runtime: Runtime, generation_ids: set[int]) -> dict[int, set[int]]:
-    """generation -> the others of its collection that chunk as it does; whether they parse alike is in a parse's key."""
+    """Return, by generation id, the other generations of the same collection with the same ``chunk`` fingerprint.
+
+    Whether they also parse alike shows in the parse key.
+    """
     live = [runtime.generation(one) for one in runtime.live_generations()]
     if len(live) < 2:
         return {}
@@ -57,8 +65,10 @@ def _alike(runtime: Runtime, generation_ids: set[int]) -> dict[int, set[int]]:
 
 
 def rows_of(runtime: Runtime, twins: Sequence[tuple[Unit, Twin]]) -> dict[tuple[int, int], list[ChunkRow]]:
-    """The twins' chunks by unit's key, as the unit's generation has them; those that a newer revision took away meanwhile
-    are left out."""
+    """Return the twins' chunks by unit key, with the embed keys and signatures of the unit's own generation.
+
+    Units whose twin lost its chunks in the meantime, because a newer revision arrived, are left out.
+    """
     asked = [replace(unit, generation_id=twin.generation_id, chunks_epoch=twin.chunks_epoch) for unit, twin in twins]
     found: dict[tuple[int, int], list[ChunkRow]] = {}
     with runtime.ledger.read() as tx:

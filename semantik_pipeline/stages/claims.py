@@ -1,4 +1,4 @@
-"""Taking units and holding them: what every stage works from."""
+"""Claim units and hold their leases. Every stage of documents uses this module."""
 
 from __future__ import annotations
 
@@ -23,38 +23,41 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Makes a stage load what it works with, on the word :data:`READY` instead of any document.
+#: Loads what a stage needs (models, plugins) by processing the text :data:`READY` instead of a document.
 Prepare = Callable[["Runtime", "Generation"], None]
 
 READY = "Ready."
 
 
 class Between(Protocol):
-    """What a loop does between two claims; ``after_small`` says that the last one brought units of a small source to
-    their end."""
+    """A callback that runs between two claims of a loop.
+
+    ``after_small`` is true if the last claim finished units of a small source.
+    """
 
     def __call__(self, *, after_small: bool = False) -> None: ...
 
 
-#: Seconds after which a claim gives back what it has not begun: somebody may wait who is to go first.
+#: Seconds after which a claim gives back the units that it has not begun, because other units may be due to go first.
 LONG = 2.0
 
-#: Claims that are done within this many seconds are followed by larger ones: a claim costs the ledger as much as several
-#: documents do, and what is done in a moment keeps nobody waiting.
+#: A claim that is finished within this many seconds is followed by a larger one. A claim costs the ledger as much as
+#: several documents do, and a short claim keeps nobody waiting.
 MOMENT = 0.5
 
-#: Looks at units that are due and locked, and seconds between them: a claim locks more than it takes, for milliseconds.
+#: How often to look for units that are due but locked, and the seconds between two looks. Another claim locks more
+#: units than it takes, but only for milliseconds.
 LOOKS, LOCKED = 10, 0.02
 
 
 class Held:
-    """A claim whose lease is being renewed. Closing gives back, without blame, what was not finished."""
+    """A claim whose lease is being renewed. Closing it gives back the unfinished units, with no attempt charged."""
 
     def __init__(self, runtime: Runtime, claim: Claim, deadline: float, place: Place) -> None:
         self._runtime = runtime
         self._place = place
         self._began, self._began_at = time.monotonic(), time.time()
-        self.lasted: float | None = None  # seconds, once all of it is finished in company
+        self.lasted: float | None = None  # seconds; set once all units are finished and none was a suspect
         self.claim = claim
         self._renewing = ExitStack()
         self.hold: Hold = self._renewing.enter_context(
@@ -69,13 +72,18 @@ class Held:
 
     @property
     def wanted(self) -> bool:
-        """A suspect of this process waits for the end of this claim, or a small source has precedence: give back what is
-        not begun, after one piece."""
+        """Whether the claim should finish its current piece and give back the units that it has not begun.
+
+        True if a suspect of this process waits for this claim to end, or if a small source has precedence.
+        """
         return self._place.wanted or (self._precedence.taken and not self._of_small)
 
     @property
     def lasts(self) -> bool:
-        """It is in hand for so long that it should make way: give back what is not begun, after one piece."""
+        """Whether the claim has run for so long that it should make way.
+
+        It then finishes its current piece and gives back the units that it has not begun.
+        """
         return time.monotonic() >= self._began + LONG
 
     def close(self) -> None:
@@ -83,8 +91,8 @@ class Held:
         try:
             self._renewing.close()
             self._give_back()
-        except Exception:  # the ledger is away: left alone, the lease of a process that lives would run out
-            if self._runtime.closed:  # what it held was given back before, or its lease runs out
+        except Exception:  # ledger unreachable: the keeper retries, or the lease would run out
+            if self._runtime.closed:  # its units were given back before, or their lease runs out
                 log.debug("A claim ended after its process.", exc_info=True)
                 return
             self._runtime.keeper.owe(token, self._give_back)
@@ -99,16 +107,19 @@ class Held:
             done, left = work.passed(tx, self.claim)
         if len(done) == len(self.claim.units) and not any(unit.suspect for unit in self.claim.units):
             self.lasted = time.monotonic() - self._began
-        if left:  # most claims are finished, and a look costs less than a transaction
+        if left:  # most claims are finished, and this check is cheaper than a transaction
             with self._runtime.ledger.write() as tx:
                 given_back = work.give_back(tx, self.claim.token)
         if given_back and (self._runtime.stopping.is_set() or self._runtime.resting.is_set()):
-            self._runtime.ring(self.claim.stage)  # another worker goes on at once
+            self._runtime.ring(self.claim.stage)  # so that another worker continues at once
         self._tell(done, len(given_back))
         self._runtime.journal.ended(self.claim, self._began_at, given_back)
 
     def _tell(self, done: list[int], given_back: int) -> None:
-        """``done``: chunks of each unit that went on. What failed is counted where it is recorded (``unit_errors.py``)."""
+        """Count the finished and released units. ``done`` holds the number of chunks of each finished unit.
+
+        Failed units are counted where their failure is recorded (``unit_errors.py``).
+        """
         tally, stage = self._runtime.tally, self.claim.stage
         tally.observe("stage_duration_seconds", time.monotonic() - self._began, stage=stage)
         tally.count("units", len(done), stage=stage, outcome="done")
@@ -130,8 +141,9 @@ def _renew(runtime: Runtime, claim: Claim) -> Renewal:
 class Claims:
     """Claims of a stage, one after the other, until the stage is dry or the loop's time is over.
 
-    The least claim takes ``limit`` documents and ``max_chunks`` chunks, the largest so many times as much; the stage must
-    close one before it takes the next for its claims to grow."""
+    The smallest claim takes up to ``limit`` documents and ``max_chunks`` chunks. The largest takes ``largest`` times as
+    much. Claims grow only if the stage closes each claim before it takes the next.
+    """
 
     def __init__(
         self,
@@ -153,26 +165,32 @@ class Claims:
         self._max_chunks = max_chunks
         self._largest = largest
         self._deadline = deadline
-        self._between = between  # called before each claim but the first
+        self._between = between  # called before each claim except the first
         self.until = until  # on time.monotonic()
         self.dry = False
         self._taken = 0
-        self._times = 1  # the least claim
+        self._times = 1  # size of the next claim, in multiples of the smallest claim
         self._last: Held | None = None
 
     @property
     def stopping(self) -> bool:
-        """The process takes no more work: give back what is not begun."""
+        """Whether the process takes no more work. The stage should then give back the units that it has not begun."""
         return self._runtime.idle
 
     @property
     def over(self) -> bool:
-        """The loop's time is over, or the process is to stop. Each loop takes one claim, however short its time is."""
+        """Whether the loop's time is over or the process is stopping.
+
+        Each loop takes at least one claim, however short its time is.
+        """
         return self.stopping or (self._taken > 0 and time.monotonic() >= self.until)
 
     def take(self) -> Held | None:
-        """The next claim; None when there is none, or no time. Where more is due than it takes, it rings for others
-        before the work begins: the bell that this loop heard is used up, and nobody else may know."""
+        """Return the next claim, or None if nothing is due or the time is over.
+
+        If more units are due than the claim takes, it rings the stage's bell before the work begins: the bell that
+        started this loop is used up, and no other worker may know of the remaining units.
+        """
         if self._between is not None and self._taken:
             self._between(after_small=self._last is not None and self._last.ends_small)
         held, left = None, True
@@ -192,16 +210,19 @@ class Claims:
         return held
 
     def _fit(self) -> None:
-        """A larger claim after one that was done in a moment, the least after any other."""
+        """Double the claim size after a claim that was finished quickly; otherwise go back to the smallest size."""
         lasted = self._last.lasted if self._last is not None else None
         if lasted is None or lasted > MOMENT:
             self._times = 1
-        elif 2 * lasted <= MOMENT:  # one twice as large is, too
+        elif 2 * lasted <= MOMENT:  # a claim of twice the size would still be short
             self._times = min(2 * self._times, self._largest)
 
     def _look(self) -> tuple[Held | None, bool]:
-        """A claim if there is one, and whether any are due: if so without a claim, others hold them locked, or the good
-        claims of this process left no place for a suspect in time."""
+        """Return ``(claim or None, whether any units are due)``.
+
+        If units are due but there is no claim, other claims have these units locked, or a suspect did not get a place
+        in time because of this process's good claims.
+        """
         without = Without(reasons=self._runtime.left.units())
         with self._runtime.ledger.read() as tx:
             good, suspects = due.at(tx, self.stage, without=without)  # most looks find nothing
@@ -220,7 +241,7 @@ class Claims:
         return held, good or suspects
 
     def _stand_back(self, without: Without) -> None:
-        """Wait while a small source has precedence, unless it is its units that come next."""
+        """Wait while a small source has precedence, unless units of such a source come next in this stage."""
         precedence = self._runtime.room.precedence
         while precedence.taken and not self.stopping:
             with self._runtime.ledger.read() as tx:
@@ -229,8 +250,11 @@ class Claims:
             precedence.wait()
 
     def _take_alone(self, without: Without, *, patient: bool) -> Held | None:
-        """A suspect. What the stage loads at first is loaded before: a kill from outside may hit the process while it
-        loads, and that is not to be held against the document."""
+        """Claim one suspect, after loading what the stage needs.
+
+        If the process is killed from outside while it loads a model, that must not be charged to the document. So the
+        loading comes before the claim.
+        """
         runtime = self._runtime
         if self.stage not in runtime.room.proven:
             for generation_id in set(runtime.live_generations()) - set(without.generations):
@@ -242,12 +266,12 @@ class Claims:
         return self._claim(runtime.room.alone(lambda: self.stopping, patient=patient), without, alone=True)
 
     def _claim(self, place: Place | None, without: Without, *, alone: bool = False) -> Held | None:
-        """Claim units for a place, which is left if there are none."""
+        """Claim units for a place in the room. Leaves the place if there are no units."""
         if place is None:
             return None
         runtime, held = self._runtime, None
         try:
-            if self.stopping:  # who is asked to drain says what it holds once nobody here is about to claim
+            if self.stopping:  # a drain reports held units once no thread of this process is about to claim
                 return None
             with runtime.ledger.write() as tx:
                 claim = work.claim(
@@ -272,8 +296,12 @@ class Claims:
                 yield held
 
     def _refused(self, live: list[int], retired: list[int]) -> list[int]:
-        """Generations whose output this process cannot give; their units wait for others. The reason is in this worker's
-        report; where it is the only one, its units say it too. And those on their way out, whose units wait for nobody."""
+        """Return the generations whose units this process must not claim.
+
+        These are live generations for which it cannot produce the right output, so their units wait for other workers,
+        and retired generations, whose units wait for nobody. The reason is in this worker's report; without a fleet
+        this is the only worker, so the units themselves carry the reason too.
+        """
         refused = list(retired)
         for generation_id in live:
             reason = self._runtime.refusal(generation_id, self.stage)

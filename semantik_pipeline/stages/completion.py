@@ -1,4 +1,4 @@
-"""The end of a run that named all that its source has: what is on its way is taken along, and the source is through."""
+"""The end of a run that enumerated everything its source has: adopt unfinished units, then finish the source."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 def complete(
     runtime: Runtime, claim: SourceClaim, hold: Hold, *, next_run: Any, problems: list[str], older_than: float
 ) -> None:
-    """End the run, in short transactions. Documents on which an extractor failed at least ``older_than`` seconds ago get
-    another try. A source that somebody else has by now is left to it; one whose operation is paused meanwhile ends its
-    run later."""
+    """End the run, in short transactions.
+
+    Units that earlier operations left unfinished become part of this operation. Indexed documents on which an extractor
+    failed at least ``older_than`` seconds ago go through ``extract`` again. If another worker holds the source by now,
+    nothing more is done. If the operation was paused in the meantime, the run ends later.
+    """
     apply_all(runtime, claim.source_id, hold)
     with runtime.ledger.read() as tx:
         page: adoption.Page | None = adoption.first_page(tx, claim)

@@ -1,4 +1,4 @@
-"""What a source no longer has leaves the index: at the end of a run, after one judgement of all of it."""
+"""Remove from the index what a source no longer has: at the end of a run, after one check of all deletions together."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
 
 def remove_vanished(runtime: Runtime, claim: SourceClaim, hold: Hold, *, full: bool) -> bool:
-    """Remove what the run did not name (``full``), or what it said is gone. Returns False if its operation is paused before
-    all is removed. Raises MassDeletion, and removes nothing, if that is too much to be believed."""
+    """Remove the documents that the run did not name (``full``), or that the source reported as removed.
+
+    Returns False if the operation is paused before everything is removed. Raises MassDeletion, and removes nothing, if
+    the deletions exceed the deletion guard and are not allowed.
+    """
     with runtime.ledger.read() as tx:
         gone, total = absence.count_vanished(tx, claim, full=full)
         allowed = absence.is_allowed(tx, claim)
@@ -37,7 +40,7 @@ def remove_vanished(runtime: Runtime, claim: SourceClaim, hold: Hold, *, full: b
 
 
 def _believe(runtime: Runtime, claim: SourceClaim, gone: int, total: int) -> None:
-    """Raise MassDeletion where the source says, or shows, that so many of its documents are gone."""
+    """Raise MassDeletion if more documents have vanished than the deletion guard accepts (a count *and* a share)."""
     settings = runtime.settings.sync
     if gone > settings.deletion_guard_count and gone > settings.deletion_guard_share * total:
         raise MassDeletion(

@@ -1,9 +1,9 @@
 """embed: turn chunks into vectors. Leaves embedding rows behind, by the hash of the exact model input.
 
-Threads side by side, so that the device never waits: a reader claims documents and gathers texts, the embedder turns them
-into vectors, a writer saves and sends finished documents on. A swift embedder has two pools at once, so that one is
-tokenised while the other is on the device. One pool waits before it, and one behind it, which bounds memory and what a kill
-can cost.
+Several threads run side by side so that the device never waits. A reader claims documents and gathers texts, embedder
+threads compute vectors, and a writer saves them and sends finished documents on. A fast embedder gets two pools at
+once, so that one is tokenized while the other is on the device. One pool waits before the embedder and one behind it.
+This bounds memory and the work that a kill can lose.
 """
 
 from __future__ import annotations
@@ -35,41 +35,42 @@ if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
 
 
-#: Pools that one claim takes of a document, so that a large one shares the stage with others.
+#: Number of pools that one claim takes of a large document, so that the document shares the stage with others.
 PAGES = 4
 
-#: Seconds of one pool from which on an embedder counts as slow: it is given one at a time, one that waits is enough, and who
-#: comes with few documents does not wait for two. Of a swift one, so many are under way at once.
+#: SLOW: an embedder that needs at least this many seconds for a pool counts as slow. It gets one pool at a time, with
+#: at most one more waiting, so that a claim of few documents does not wait behind two pools. AT_ONCE: number of pools
+#: that a fast embedder has at once.
 SLOW, AT_ONCE = 0.5, 2
 
 
 @dataclass(kw_only=True)
 class Pool:
-    """Texts for one generation's model, by embedding key, and the documents they came from."""
+    """Texts for one generation's model, by embedding key, and the units they belong to."""
 
     generation_id: int
     held: Held
     texts: dict[str, str] = field(default_factory=dict)
-    counts: dict[tuple[int, int], int] = field(default_factory=dict)  # unit -> texts that are embedded for it here
+    counts: dict[tuple[int, int], int] = field(default_factory=dict)  # unit key -> number of its texts in this pool
     units: dict[tuple[int, int], Unit] = field(default_factory=dict)
-    finished: set[tuple[int, int]] = field(default_factory=set)  # once this is saved, nothing of them is missing
-    last: bool = False  # the claim ends with this pool
+    finished: set[tuple[int, int]] = field(default_factory=set)  # nothing of these is missing once this pool is saved
+    last: bool = False  # whether this is the last pool of the claim
     vectors: np.ndarray | None = None
-    sparse: list[bytes] | None = None  # what lies behind each vector, where a model gives sparse ones too
+    sparse: list[bytes] | None = None  # packed sparse vectors, if the collection has a sparse model
     error: Exception | None = None
-    embedded: threading.Event = field(default_factory=threading.Event)  # or it has failed
+    embedded: threading.Event = field(default_factory=threading.Event)  # set once the pool is embedded or has failed
 
 
 def run(runtime: Runtime, claims: Claims) -> None:
-    """Embed until the stage is dry or the slice is over."""
+    """Embed until the stage is dry or the loop's time is over."""
     gathered: queue.Queue[Pool | None] = queue.Queue(maxsize=1)
-    to_device: queue.Queue[Pool | None] = queue.Queue()  # never more than the writer's queue lets by
+    to_device: queue.Queue[Pool | None] = queue.Queue()  # bounded by the writer's queue
     to_writer: queue.Queue[Pool | None] = queue.Queue(maxsize=1)
     reader = Reader(runtime, claims)
     threads = [
         *(_thread("embed-device", _embed_each, runtime, reader, to_device) for _ in range(AT_ONCE)),
         _thread("embed-writer", _save_each, runtime, reader, to_writer),
-        _thread("embed-reader", _feed, reader, gathered),  # the last one: before, nothing is claimed
+        _thread("embed-reader", _feed, reader, gathered),  # last: claims need the other threads
     ]
     started: list[threading.Thread] = []
     try:
@@ -77,11 +78,11 @@ def run(runtime: Runtime, claims: Claims) -> None:
             thread.start()
             started.append(thread)
         while (pool := gathered.get()) is not None:
-            gathered.task_done()  # it waits no more
+            gathered.task_done()  # the pool no longer waits
             to_device.put(pool)
             if reader.patient:
                 pool.embedded.wait()
-            to_writer.put(pool)  # in their order, for the last pool of a claim ends it
+            to_writer.put(pool)  # in order, because the last pool of a claim closes the claim
     finally:
         for _ in range(AT_ONCE):
             to_device.put(None)
@@ -97,7 +98,7 @@ def _thread(name: str, work: Callable[..., None], *args: object) -> threading.Th
 
 
 def prepare(runtime: Runtime, generation: Generation) -> None:
-    """Have the model loaded, and warm."""
+    """Load the models and warm them up."""
     embedder, encoder = runtime.embedder(generation), sparse_encoder(runtime, generation)
     runtime.host.call(embedder.embed_texts, [READY], mode=EmbeddingMode.QUERY)
     if encoder is not None:
@@ -109,7 +110,8 @@ def _feed(reader: Reader, gathered: queue.Queue[Pool | None]) -> None:
         for pool in reader.pools():
             gathered.put(pool)
             if reader.patient:
-                gathered.join()  # until it is on its way to the device: what is claimed now goes before all that comes later
+                # wait until the pool goes to the device: a unit claimed now would go before all units that arrive later
+                gathered.join()
     except Exception as error:
         reader.error = error
     finally:
@@ -121,7 +123,7 @@ def _embed_each(runtime: Runtime, reader: Reader, to_device: queue.Queue[Pool | 
         began = time.monotonic()
         try:
             _embed(runtime, pool)
-        except BaseException as error:  # whatever it is, the writer waits for the pool
+        except BaseException as error:  # any error: the writer waits for this pool
             pool.error = error if isinstance(error, Exception) else PluginError(f"The embedder raised {error!r}.")
         if pool.texts and pool.error is None:
             reader.patient = time.monotonic() - began >= SLOW
@@ -147,26 +149,26 @@ class Reader:
         self._claims = claims
         self._size = runtime.settings.embed.pool_chunks
         self._in_flight: set[str] = set()
-        self.patient = True  # the embedder is slow, or not known yet
+        self.patient = True  # whether the embedder is slow, or its speed is not known yet
         self.error: Exception | None = None
 
     def forget(self, pool: Pool) -> None:
-        """The pool was saved, or given up."""
+        """Drop a saved or failed pool from the texts in flight."""
         self._in_flight.difference_update(pool.texts)
 
     def pools(self) -> Iterator[Pool]:
-        """Pools of at most about ``embed.pool_chunks`` texts; the last one of each claim says so."""
+        """Yield pools of about ``embed.pool_chunks`` texts each. The last pool of each claim has ``last`` set."""
         while self.error is None and (held := self._claims.take()) is not None:
             try:
                 yield from self._pools_of(held)
             except Exception:
-                held.close()  # its last pool, which would close it, never comes
+                held.close()  # the last pool, which would close the claim, never comes
                 raise
 
     def _pools_of(self, held: Held) -> Iterator[Pool]:
         units = sorted(held.claim.units, key=lambda unit: unit.generation_id)
         pool = Pool(generation_id=units[0].generation_id, held=held)
-        before = frozenset(self._in_flight)  # what is saved while this is read is not missing
+        before = frozenset(self._in_flight)  # these may be saved during the reading, so they are not missing
         whole = self._whole(units)
         for unit in units:
             pages = [(whole[unit.key], True)] if unit.key in whole else self._pages(held, unit)
@@ -181,7 +183,10 @@ class Reader:
         yield pool
 
     def _whole(self, units: list[Unit]) -> dict[tuple[int, int], list]:
-        """Missing texts of the documents that fit a pool; a claim has about a pool's worth of them."""
+        """Return the missing texts, by unit key, of the documents that fit into one pool.
+
+        A claim holds about one pool of texts.
+        """
         found: dict[tuple[int, int], list] = {}
         for _, own in by_generation(unit for unit in units if unit.chunks <= self._size):
             with self._runtime.ledger.read() as tx:
@@ -189,7 +194,10 @@ class Reader:
         return found
 
     def _pages(self, held: Held, unit: Unit) -> Iterator[tuple[list, bool]]:
-        """Missing texts of a unit, and whether they are the last; a large document is left after some pages."""
+        """Yield ``(missing texts of a unit, whether these are the last)``.
+
+        Stops after some pages of a large document.
+        """
         after = -1
         for _ in range(PAGES):
             with self._runtime.ledger.read() as tx:
@@ -210,7 +218,7 @@ class Reader:
 
 
 def _embed(runtime: Runtime, pool: Pool) -> None:
-    """The pool's vectors, or its error."""
+    """Set the pool's vectors, or its error."""
     if not pool.texts:
         return
     try:
@@ -243,7 +251,11 @@ def _embed(runtime: Runtime, pool: Pool) -> None:
 
 
 def checked(vectors: object, count: int, dimension: int) -> np.ndarray:
-    """The vectors as a (count, dimension) float32 array; raises for another shape or values that aren't finite."""
+    """Return the vectors as a float32 array of shape (count, dimension).
+
+    Raises PermanentError for a wrong number of vectors or values that are not finite, and FingerprintMismatch for
+    another dimension.
+    """
     import numpy as np
 
     array = np.asarray(vectors, dtype="<f4")
@@ -260,7 +272,7 @@ def checked(vectors: object, count: int, dimension: int) -> np.ndarray:
 
 
 def _save(runtime: Runtime, pool: Pool) -> None:
-    """Keep the pool's vectors; documents of which nothing is missing go on to ``upsert``."""
+    """Save the pool's vectors. Documents of which nothing is missing go on to ``upsert``."""
     claim = pool.held.claim
     try:
         if pool.error is not None:

@@ -1,4 +1,7 @@
-"""What semantic chunkers, which run in a child process, ask back for: vectors by the generation's own model."""
+"""The embedding service for semantic chunkers: a chunker in a child process asks the parent for vectors.
+
+The vectors come from the generation's own model.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def embed_service(runtime: Runtime, generation_id: int) -> Callable[[list[str]], Any]:
-    """Texts -> vectors. Raises what the failure means for the documents: see ``stages/embedder_errors.py``."""
+    """Return a function that embeds texts. It raises errors as classified in ``stages/embedder_errors.py``."""
 
     def embed(texts: list[str]) -> Any:
         try:

@@ -1,10 +1,11 @@
-"""Whose fault it is that an embedder failed: a document's, the plugin's, or this process's.
+"""Decide who is to blame when an embedder fails: a document, the plugin, or this process.
 
-A worker whose device is broken fails at once on everything, so it claims more than the healthy ones: were its failures
-held against documents, it would quarantine the corpus. Counting failures cannot tell a broken worker from a run of bad
-documents, and charges the first ones before it can. So the model is asked for a word that cannot be at fault
-(:data:`READY`): where it can embed that, the text is to blame, however many failed before; where it cannot, no document
-is. Errors of this project (PipelineError) say themselves who is to blame, and are not doubted.
+A worker with a broken device fails at once on everything, so it claims more units than the healthy workers. If its
+failures were charged to documents, it would quarantine the whole corpus. Counting failures does not help: a count
+cannot tell a broken worker from a run of bad documents, and it charges the first documents before it can. So the model
+is given a text that cannot be at fault (:data:`READY`). If the model can embed that, the document's text is to blame,
+however many failures came before. If it cannot, no document is to blame. Errors of this project (PipelineError) already
+tell who is to blame and are taken as they are.
 """
 
 from __future__ import annotations
@@ -26,34 +27,34 @@ from semantik_pipeline.stages.unit_errors import lacks, told
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
 
-#: Seconds for which a process leaves a generation to others whose model it can't load or use.
+#: Seconds for which a process leaves a generation to other workers when it cannot load or use the generation's model.
 REFUSES = 10.0
 
-#: What the errors of a device say, in lower case; torch has a type of its own only for some of them.
+#: Parts of device error messages, in lower case. Torch has its own exception type for only some of these errors.
 DEVICE = ("cuda error", "cuda driver", "cudnn", "cublas", "hip error", "mps backend")
 
 HINT = "Start a new process. If that fails too, check the device (`nvidia-smi`), or set device: cpu."
 
 
 def leave(runtime: Runtime, generation_id: int, stage: str, error: Exception) -> None:
-    """Leave the stage to others for a while, if the error says that this process lacks something for it."""
+    """Leave the stage to other workers for a while if the error means that this process lacks something for it."""
     if lacks(error):
         runtime.refuse(generation_id, stage, told(error), seconds=REFUSES)
 
 
 def unready(runtime: Runtime, generation_id: int, error: Exception) -> Exception:
-    """What a model that could not be loaded means for the units that wait for it: none of them is ever charged."""
+    """Return the error to record for units whose model could not be loaded. It is never charged to a unit."""
     leave(runtime, generation_id, "embed", error)
     if lacks(error) or isinstance(error, ServiceUnavailable | StorageFull):
         return error
-    if _of_device(error):  # once its device has failed, a process never gets it back
+    if _of_device(error):  # a process never recovers a failed device
         return _because(WorkerUnfit(f"The model can't be loaded: {_told(error)}.", HINT), error)
     return _refused(runtime, generation_id, f"The model can't be loaded: {_told(error)}", error)
 
 
 def blame(runtime: Runtime, generation_id: int, error: Exception, embed_a_word: Callable[[], object]) -> Exception:
-    """The error to record for the texts on which the embedder failed with ``error``."""
-    if isinstance(error, FingerprintMismatch):  # of this model's vectors, whatever the text
+    """Return the error to record for the texts on which the embedder failed with ``error``."""
+    if isinstance(error, FingerprintMismatch):  # a property of this model's vectors, whatever the text
         leave(runtime, generation_id, "embed", error)
     if isinstance(error, PipelineError):
         return error
@@ -63,9 +64,9 @@ def blame(runtime: Runtime, generation_id: int, error: Exception, embed_a_word: 
         embed_a_word()
     except ServiceUnavailable as again:
         return again
-    except RuntimeError as again:  # it was loaded, and works no more: a new process may mend that
+    except RuntimeError as again:  # the model was loaded but no longer works: a new process may fix that
         return _because(WorkerUnfit(f"The model of this process no longer works: {_told(again)}.", HINT), again)
-    except Exception as again:  # a bug of the plugin, which every process has
+    except Exception as again:  # a bug in the plugin, which every process has
         return _refused(runtime, generation_id, f"The embedder fails on every text: {_told(again)}", again)
     return error
 
@@ -80,7 +81,7 @@ def _of_device(error: Exception) -> bool:
 
 
 def _told(error: Exception) -> str:
-    """The error in one line: what CUDA says goes on for paragraphs."""
+    """Return the error in one line. CUDA errors have several paragraphs."""
     return f"{type(error).__name__}: {error}".strip().splitlines()[0].rstrip(".")
 
 
