@@ -1,2 +1,1 @@
-"""What comes in: sources and their schedules, what a sync holds and knows, and what becomes of new, changed and vanished
-documents."""
+"""Ingestion: sources and their schedules, slices of syncs, and the handling of new, changed and vanished documents."""

@@ -1,5 +1,4 @@
-"""What has vanished from a source, by a full enumeration that did not name it or by the source's own word, and how much
-of the source that is."""
+"""Documents that have vanished from a source: not named by a full enumeration, or reported as gone by the source."""
 
 from __future__ import annotations
 
@@ -13,10 +12,10 @@ from semantik_pipeline.ledger.tables import documents, sources
 
 
 def mark_gone(tx: Transaction, claim: SourceClaim, unique_ids: Sequence[str]) -> None:
-    """Note that the source says, in this run, that it has these documents no more: ``seen_run`` is the run, negated.
+    """Mark documents that the source reports as gone in this run: ``seen_run`` becomes the negated run number.
 
-    They stay until the run's end. A run that names one again takes its mark away, and a later run has another number,
-    so the marks of a run that failed mean nothing to it.
+    They are deleted at the end of the run. If the run names such a document later, the mark is overwritten. Marks of a
+    failed run have no effect on later runs, which have other numbers.
     """
     named = and_(_live(claim.source_id), documents.c.unique_id.in_(unique_ids))
     in_order = select(documents.c.id).where(named).order_by(documents.c.id)
@@ -25,14 +24,14 @@ def mark_gone(tx: Transaction, claim: SourceClaim, unique_ids: Sequence[str]) ->
 
 
 def vanished(claim: SourceClaim, *, full: bool) -> ColumnElement[bool]:
-    """Condition: live documents that the run shows to be gone. After a full run all that it did not name, else those
-    that it said are gone."""
+    """Condition: live documents that the run shows to be gone. After a full run these are all documents that it did not
+    name, otherwise those that :func:`mark_gone` marked."""
     seen = documents.c.seen_run
     return and_(_live(claim.source_id), seen < claim.run if full else seen == -claim.run)
 
 
 def count_vanished(tx: Transaction, claim: SourceClaim, *, full: bool) -> tuple[int, int]:
-    """(documents that the run shows to be gone, all live documents of the source); (0, 0) if none is gone."""
+    """(number of vanished documents, number of live documents of the source); (0, 0) if none has vanished."""
     gone = tx.execute(select(func.count()).select_from(documents).where(vanished(claim, full=full))).scalar_one()
     if not gone:
         return 0, 0
@@ -40,7 +39,7 @@ def count_vanished(tx: Transaction, claim: SourceClaim, *, full: bool) -> tuple[
 
 
 def is_allowed(tx: Transaction, claim: SourceClaim) -> bool:
-    """Whether somebody has said, during the run or before, that the source may have lost any number of documents."""
+    """Whether an operator allowed, before or during the run, that it deletes any number of documents."""
     return tx.execute(select(sources.c.allow_deletions).where(sources.c.id == claim.source_id)).scalar_one()
 
 

@@ -1,5 +1,7 @@
-"""What the end of a source's run takes along, a page at a time: what earlier operations left on its way, and documents on
-which an extractor failed."""
+"""Work that the end of a source's run takes over, a page at a time.
+
+It is the units that earlier operations left unfinished, and documents on which an extractor failed.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,14 @@ from semantik_pipeline.ledger.queue import fair_queue
 from semantik_pipeline.ledger.queue.work import ASKED, REBUILD_LANE, STAGES
 from semantik_pipeline.ledger.tables import operation_items, work
 
-#: Documents of a page.
+#: Documents per page.
 PAGE = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """Documents behind the id ``after`` come next; what is freed of them is ``behind`` in the queue (``holds.py``)."""
+    """A position: documents with ids above ``after`` are next. The turns of freed units are raised by ``behind`` (see
+    ``operations/holds.py``)."""
 
     after: int = 0
     behind: float
@@ -33,9 +36,11 @@ def first_page(tx: Transaction, claim: SourceClaim) -> Page:
 
 
 def adopt(tx: Transaction, claim: SourceClaim, page: Page) -> Page | None:
-    """What earlier operations left on its way in this source becomes this operation's to wait for, and goes on if they
-    hold it; a build beside the active generation is its own operation's. Takes a page of documents; returns the next one,
-    or None."""
+    """Make this operation own a page of units that earlier operations left unfinished; returns the next page, or None.
+
+    Units that cancelled operations hold are freed, and, if somebody requested this sync, also those of paused ones.
+    Units of a build beside the active generation are left out, since they belong to the build's operation.
+    """
     on_their_way = and_(work.c.source_id == claim.source_id, work.c.stage.in_(STAGES), work.c.lane < REBUILD_LANE)
     mine = exists().where(
         operation_items.c.operation_id == claim.operation_id,
@@ -62,13 +67,13 @@ def _noted(claim: SourceClaim, older_than: float) -> ColumnElement[bool]:
 
 
 def retry_noted(tx: Transaction, claim: SourceClaim, *, older_than: float) -> int:
-    """Send up to PAGE indexed units on which an extractor failed, at least so many seconds ago, through ``extract`` again;
-    returns how many."""
+    """Send up to PAGE indexed units on which an extractor failed, ``older_than`` seconds ago or earlier, through
+    ``extract`` again; returns how many."""
     key = ("document_id", "generation_id")
     in_order = select(*(work.c[name] for name in key), work.c.revision).where(_noted(claim, older_than))
     page = in_order.order_by(*(work.c[name] for name in key)).limit(PAGE)
     rows = tx.execute(page.with_for_update()).all()
-    places = fair_queue.take(tx, claim.source_id, len(rows))  # at their old turns they would go before everybody
+    places = fair_queue.take(tx, claim.source_id, len(rows))  # with their old turns they would go before all others
     moved = [{**dict(zip(key, row[:2], strict=True)), "turn": turn} for row, turn in zip(rows, places, strict=True)]
     changes = {"stage": "extract", "progress": {"rewrite": True}, "embedded": 0}
     update_rows(tx, work, moved, by=key, fixed=changes, stamped=["updated_at"])

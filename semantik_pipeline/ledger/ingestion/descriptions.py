@@ -1,4 +1,4 @@
-"""What is said of a document beside its content."""
+"""Descriptions of documents, to detect changes besides the content: metadata, principals and media type."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from semantik_pipeline.ledger.tables import documents
 
 
 def stored(tx: Transaction, document_ids: Sequence[int]) -> dict[int, tuple[Any, ...]]:
-    """document id -> what the ledger has, as :func:`of` gives it."""
+    """document id -> the stored description, in the form of :func:`of`."""
     columns = (documents.c.id, documents.c.metadata, documents.c.principals, documents.c.media_type)
     rows = tx.execute(select(*columns).where(among(documents.c.id, document_ids))) if document_ids else ()
     return {row[0]: _description(*row[1:]) for row in rows}
 
 
 def of(arrival: Arrival) -> tuple[Any, ...]:
-    """To be compared with :func:`stored`. A new time of modification alone is no change."""
+    """The description of an arrival, to compare with :func:`stored`. It leaves out the modification time, so a new time
+    alone is no change."""
     return _description(arrival.metadata, arrival.principals, arrival.media_type)
 
 

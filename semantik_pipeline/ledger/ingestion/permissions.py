@@ -1,5 +1,8 @@
-"""A source's principals change: the points of its documents are written anew, in short transactions that anybody may go
-on with. Nothing is embedded. Until then searches go by the ledger's rows (``document_access.py``) and find less, never more."""
+"""A change of a source's principals: its documents' points are written again, without embedding anything.
+
+The work runs in short transactions, and any process can continue it. Until a point is written, searches check its
+document against the ledger (``document_access.py``): they may find less than is allowed, never more.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,10 @@ BATCH = 500
 
 
 def begin(tx: Transaction, source_id: int, collection_id: int) -> int:
-    """The operation that writes the points of the source's documents anew, but for those with principals of their own.
-    Call with the source locked."""
+    """Begin the operation that writes the points of the source's documents again; returns its id.
+
+    Documents with principals of their own are left out. Call with the source locked.
+    """
     operation_id = lifecycle.begin(tx, collection_id, "permit")
     detail = {"source": source_id, "after": 0}
     tx.execute(update(table).where(table.c.id == operation_id).values(detail=detail))
@@ -33,22 +38,22 @@ def begin(tx: Transaction, source_id: int, collection_id: int) -> int:
 
 
 def pending(tx: Transaction) -> list[int]:
-    """Operations of this kind that are not through with their documents."""
+    """Ids of running operations of this kind that still have documents to send."""
     query = select(table.c.id).join(operation_sources, operation_sources.c.operation_id == table.c.id)
     mine = and_(table.c.kind == "permit", table.c.state == "running", operation_sources.c.state == "running")
     return list(tx.execute(query.where(mine).order_by(table.c.id)).scalars())
 
 
 def step(tx: Transaction, operation_id: int) -> bool:
-    """Send up to BATCH documents of the operation's source through ``upsert``; returns whether another step could be
-    made now. A source that another process is at is left to it."""
+    """Send up to BATCH documents of the operation's source through ``upsert``; returns whether another step is possible
+    now. Does nothing if another process has locked the source."""
     source_id = tx.execute(select(table.c.detail).where(table.c.id == operation_id)).scalar_one()["source"]
     mine = select(sources.c.id).where(sources.c.id == source_id)
     if tx.execute(mine.with_for_update(skip_locked=True)).first() is None:
         return False
     about = select(table.c.state, table.c.detail).where(table.c.id == operation_id).with_for_update()
     row = tx.execute(about).one()
-    if row.state != "running":  # whoever pauses or cancels it comes before this step, or after
+    if row.state != "running":  # the lock orders this step before or after a pause or a cancellation
         return False
     left = and_(
         documents.c.source_id == source_id,
@@ -68,12 +73,13 @@ def step(tx: Transaction, operation_id: int) -> bool:
 
 
 def _rewrite(tx: Transaction, source_id: int, document_ids: list[int], operation_id: int) -> None:
-    """Indexed units go to ``upsert``; those on their way go on where they are, and write every point when they get
-    there. Both lose their leases: whoever is writing their points has read the old principals.
+    """Send indexed units to ``upsert``; units at an earlier stage stay there, and will write every point at ``upsert``.
 
-    Units in quarantine are left as they are. Their points are of the revision before, which may have had principals of its
-    own that are not kept: to write those of the source could show its text to others, and to write none (as a repair does)
-    would hide it from all who find it now.
+    Both lose their leases, since a worker that is writing their points has read the old principals.
+
+    Units in quarantine stay unchanged. Their points belong to the previous revision, whose own principals, if it had
+    any, are no longer stored. To write the source's principals could show its text to others, and to write none (as a
+    repair does) would hide it from everybody who can find it now.
     """
     which = and_(
         work.c.document_id.in_(document_ids),

@@ -1,4 +1,4 @@
-"""Documents that callers give: the source that takes them in, and what becomes of those that are known already."""
+"""Ledger queries for pushed documents: the source that receives them, and the ids that they have there."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from semantik_pipeline.ledger.tables import documents, sources
 
 
 def open_source(tx: Transaction, collection_id: int, connector: str, name: str) -> dict[str, Any]:
-    """The source of that connector and name, made if there is none, and locked until the transaction's end.
+    """Return the source with this connector and name, locked until the transaction ends. Creates it if needed.
 
-    Raises UsageError for one that is paused, or being removed.
+    Raises UsageError if the source is paused, in the trash or being removed.
     """
     source_id = collections.put_source(tx, collection_id, connector, name, {})
     row = tx.execute(select(sources).where(sources.c.id == source_id).with_for_update()).mappings().one()
@@ -34,8 +34,11 @@ def open_source(tx: Transaction, collection_id: int, connector: str, name: str) 
 
 
 def claim_of(source: dict[str, Any], operation_id: int) -> SourceClaim:
-    """What :func:`revisions.arrive` writes under: the lock on the source stands for the lease of a sync. Documents are
-    seen in the source's last run, which says nothing of those that nobody gave."""
+    """A claim for :func:`revisions.arrive` outside a sync: the caller's lock on the source replaces the lease.
+
+    Its run is the source's last one, so pushed documents count as seen, and documents that were not pushed keep their
+    state.
+    """
     return SourceClaim(
         token="",
         source_id=source["id"],
@@ -52,7 +55,7 @@ def claim_of(source: dict[str, Any], operation_id: int) -> SourceClaim:
 
 
 def document_ids(tx: Transaction, source_id: int, unique_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """unique id -> (document id, revision)."""
+    """Return unique id -> (document id, revision) for the documents that the source has."""
     columns = (documents.c.unique_id, documents.c.id, documents.c.revision)
     mine = (documents.c.source_id == source_id, documents.c.unique_id.in_(sorted(unique_ids)))
     return {row[0]: (row[1], row[2]) for row in tx.execute(select(*columns).where(*mine))}

@@ -1,4 +1,4 @@
-"""Revisions: what a sync, a retry or a deletion makes of a document and of its units."""
+"""New revisions of documents: how syncs, retries and deletions change a document and its units."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ from semantik_pipeline.ledger.tables import (
 
 
 def live_generations(tx: Transaction, collection_id: int) -> list[int]:
-    """Generations that are written to, for a transaction that writes revisions: none comes or goes until its end."""
+    """Ids of the collection's generations that are not retired. Locks the collection, so that this set stays the same
+    until the transaction, which writes revisions, ends."""
     tx.execute(select(collections.c.id).where(collections.c.id == collection_id).with_for_update(read=True))
     query = select(generations.c.id).where(
         generations.c.collection_id == collection_id, generations.c.state != "retired"
@@ -43,13 +44,13 @@ def _active(tx: Transaction, collection_id: int) -> int | None:
 
 
 def arrive(tx: Transaction, claim: SourceClaim, arrivals: Sequence[Arrival], before: dict[str, Known]) -> None:
-    """Write new revisions and queue them at ``chunk`` (or at their end, where there is nothing to index)."""
+    """Write new revisions of documents and queue their units at ``chunk``; :func:`revise` says where others begin."""
     arrivals = sorted(arrivals, key=lambda one: one.unique_id)
     identities = _write_documents(tx, claim, arrivals, before)
     places = fair_queue.take(tx, claim.source_id, len(arrivals))
     generation_ids = live_generations(tx, claim.collection_id)
     held_by = holds.holder(tx, claim.operation_id)
-    held_in = _active(tx, claim.collection_id) if held_by is not None else None  # a build goes on with what arrives
+    held_in = _active(tx, claim.collection_id) if held_by is not None else None  # builds are not held
     items, revisions = [], []
     for arrival, turn in zip(arrivals, places, strict=True):
         known_as = before.get(arrival.unique_id)
@@ -78,8 +79,8 @@ def arrive(tx: Transaction, claim: SourceClaim, arrivals: Sequence[Arrival], bef
 def _write_documents(
     tx: Transaction, claim: SourceClaim, arrivals: Sequence[Arrival], before: dict[str, Known]
 ) -> dict[str, tuple[int, int]]:
-    """unique id -> (document id, revision). The revision counts on from the ledger's, not from what was ``before``: a
-    deletion may have come between."""
+    """unique id -> (document id, new revision). The new revision follows the one in the ledger, not the one in
+    ``before``, since a deletion may have come in between."""
     known = [before[arrival.unique_id].document_id for arrival in arrivals if arrival.unique_id in before]
     locked = select(documents.c.id, documents.c.unique_id, documents.c.revision).where(among(documents.c.id, known))
     identities = {
@@ -91,7 +92,7 @@ def _write_documents(
     fresh, changed = [], []
     for arrival in arrivals:
         values = {name: getattr(arrival, name) for name in _CONTENT}
-        if arrival.content_hash is None:  # whom it is open to is told with its content; till then, to nobody new
+        if arrival.content_hash is None:  # its principals come with its content; until then it is open to nobody new
             found = told.get(identities.get(arrival.unique_id, (0, 0))[0])
             values["principals"] = found.own if found else []
         if arrival.unique_id in before:
@@ -114,16 +115,17 @@ def _write_documents(
     return identities
 
 
-#: What a document's row has of an arrival, beside its name.
+#: Fields of an arrival that are stored in the document's row, besides the unique id.
 _CONTENT = tuple(name for name in Arrival.__dataclass_fields__ if name not in ("unique_id", "skipped", "error"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Revision:
-    """What a unit becomes when its document has a new revision.
+    """The new revision of a unit.
 
-    ``goal`` is what its end means: ``indexed``, or ``skipped`` and ``deleted``, which have no text. With ``error`` it
-    is in quarantine from the start, and what was indexed stays. ``held_by`` is a paused operation that it belongs to.
+    ``goal`` is the unit's stage after ``upsert``: ``indexed``, or ``skipped`` or ``deleted``, which have no text. With
+    an ``error`` the unit goes to quarantine at once, and what was indexed stays. ``held_by`` is the paused operation
+    that holds the unit, if any.
     """
 
     document_id: int
@@ -139,10 +141,10 @@ class Revision:
 
 
 def revise(tx: Transaction, revisions: Sequence[Revision]) -> None:
-    """Give units their new revisions: a higher epoch, no lease, no attempts, and the stage where they begin.
+    """Set units to their new revisions: a higher epoch, no lease, no attempts, and the first stage.
 
-    A revision without text begins at ``upsert``, which removes what the store has; one that was skipped before it
-    ever was in the store is at its end at once.
+    A revision without text starts at ``upsert``, which removes the points from the store. A skipped revision of a unit
+    that never was in the store ends at once.
     """
     before = _before(tx, revisions)
     groups: dict[tuple[bool, str], list[dict[str, Any]]] = {}
@@ -163,8 +165,8 @@ def revise(tx: Transaction, revisions: Sequence[Revision]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class _Before:
-    """A unit before its revision: whether the store may hold points of it, whether nobody knows which, and whether
-    somebody without a lease may write them still."""
+    """A unit before its new revision. ``touched``: the store may hold points of it. ``unsure``: it is unknown which.
+    ``reconcile``: a worker without a lease may have written points, or may still write them."""
 
     touched: bool = False
     unsure: bool = False
@@ -172,7 +174,7 @@ class _Before:
 
 
 def _before(tx: Transaction, revisions: Sequence[Revision]) -> dict[tuple[int, int], _Before]:
-    """Units that exist, locked."""
+    """Lock the units of these documents that exist, and return their state by (document id, generation id)."""
     columns = (work.c.document_id, work.c.generation_id, work.c.touched, work.c.progress, work.c.reconcile)
     query = select(*columns).where(among(work.c.document_id, sorted({one.document_id for one in revisions})))
     in_order = query.order_by(work.c.document_id, work.c.generation_id)
@@ -185,7 +187,7 @@ def _before(tx: Transaction, revisions: Sequence[Revision]) -> dict[tuple[int, i
 
 
 def _unsure(progress: dict[str, Any]) -> bool:
-    """Its points were being written, or were to be written anew."""
+    """Whether its points were being written, or were due to be written again."""
     return bool(progress.get("begun") or progress.get("rewrite"))
 
 
@@ -204,7 +206,7 @@ def _revised(one: Revision, before: _Before) -> dict[str, Any]:
         "turn": one.turn,
         "error": {"stage": "sync", **one.error} if one.error else None,
         "held_by": one.held_by,
-        "reconcile": before.reconcile,  # whoever is writing the revision before may die before it can say so
+        "reconcile": before.reconcile,  # a worker that writes the old revision may die before it marks the unit
         **FREED,
         **_FRESH,
         "progress": {"rewrite": True} if before.unsure else None,
@@ -220,7 +222,7 @@ _FRESH = {"suspect": False, "attempts": 0, "notes": None, "embedded": 0}
 
 
 def remove(tx: Transaction, claim: SourceClaim, *, full: bool, limit: int = 500) -> int:
-    """Delete up to ``limit`` of the documents that the run, ``full`` or not, shows to be gone; returns how many."""
+    """Delete up to ``limit`` documents that the run shows to be gone (:func:`absence.vanished`); returns how many."""
     which = vanished(claim, full=full)
     rows = tx.execute(select(documents.c.id).where(which).order_by(documents.c.id).limit(limit)).scalars().all()
     places = fair_queue.take(tx, claim.source_id, len(rows))
@@ -228,17 +230,18 @@ def remove(tx: Transaction, claim: SourceClaim, *, full: bool, limit: int = 500)
     return len(rows)
 
 
-#: What a deleted document said. Its content hash goes last, with its bodies.
+#: Columns that a deletion clears. The content hash is cleared later, when the stored bodies are removed.
 _FORGOTTEN: dict[str, Any] = {"change_hint": None, "title": None, "file_path": None, "metadata": {}, "principals": None}
 
 
 def delete_documents(
     tx: Transaction, places: dict[int, float], *, operation_id: int, lane: int, trashed_at: Any = None
 ) -> None:
-    """Delete the documents that are the keys of ``places`` (their turns in the queue).
+    """Delete the documents that are the keys of ``places``; the values are their turns in the queue.
 
-    A deletion is a revision without chunks, in every generation that has the document. With ``trashed_at`` (a time, or
-    the database's) those that live go to the trash: nothing of what they said is forgotten.
+    A deletion is a revision without chunks, in every generation that has the document and is not retired. With
+    ``trashed_at`` (seconds, or an expression for the database's time) live documents go to the trash, with all columns
+    kept.
     """
     if not places:
         return
@@ -267,7 +270,7 @@ def delete_documents(
                 lane=lane,
                 turn=places[document_id],
                 goal="deleted",
-                reason=reason if trashed_at is not None else None,  # why it was skipped, for its return
+                reason=reason if trashed_at is not None else None,  # why it was skipped, kept for a restore
             )
             for document_id, generation_id, reason in tx.execute(
                 units.where(among(work.c.document_id, sorted(places)), NOT_RETIRED)
@@ -277,24 +280,24 @@ def delete_documents(
 
 
 def set_titles(tx: Transaction, titles: Sequence[tuple[int, int, str | None]]) -> None:
-    """``(document id, revision, title)``: the titles that parsers found in these revisions."""
+    """Store titles that parsers found: ``(document id, revision, title)``. Newer revisions keep theirs."""
     if not titles:
         return
     mine = among(documents.c.id, sorted({document_id for document_id, _, _ in titles}))
-    tx.execute(select(documents.c.id).where(mine).order_by(documents.c.id).with_for_update())  # as everybody locks
+    tx.execute(select(documents.c.id).where(mine).order_by(documents.c.id).with_for_update())  # in key order
     rows = [{"id": document_id, "revision": revision, "title": title} for document_id, revision, title in titles]
     update_rows(tx, documents, rows, by=("id", "revision"))
 
 
 def forget_hint(tx: Transaction, document_id: int, revision: int) -> None:
-    """Let the next sync fetch the document, whatever its source's hint says, unless it has a newer revision."""
+    """Make the next sync fetch the document, whatever its change hint is, unless it has a newer revision."""
     same = and_(documents.c.id == document_id, documents.c.revision == revision)
     tx.execute(update(documents).where(same).values(change_hint=None, content_hash=None))
 
 
 def retry_documents(tx: Transaction, document_ids: Sequence[int], *, operation_id: int, lane: int) -> None:
-    """Begin these documents' units anew with a higher epoch. One without a stored body is left to the next sync of
-    its source, which fetches it."""
+    """Start the units of these documents again, with a higher epoch. A document without a stored body is left to the
+    next sync of its source, which fetches it."""
     owned = fair_queue.owners(tx, document_ids)
     rows = tx.execute(
         select(documents.c.id, documents.c.source_id, documents.c.revision, documents.c.content_hash)
@@ -330,8 +333,8 @@ def retry_documents(tx: Transaction, document_ids: Sequence[int], *, operation_i
 def drop_documents(
     tx: Transaction, document_ids: Sequence[int], *, operation_id: int, lane: int, trash: bool = False
 ) -> None:
-    """Delete these documents, whatever their sources say, or put them into the ``trash``. The next sync names all that
-    there is, not only changes; a run in hand goes on as it is."""
+    """Delete these documents, even if their sources still have them, or move them to the ``trash``. The next run of
+    each source is a full enumeration; a run in progress continues unchanged."""
     owned = fair_queue.owners(tx, document_ids)
     for source_id, cursor in tx.execute(
         select(sources.c.id, sources.c.cursor).where(sources.c.id.in_(sorted(owned)))

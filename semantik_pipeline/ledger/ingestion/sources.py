@@ -1,4 +1,4 @@
-"""Sources as operators see and change them: found by id or name, shown with what became of their syncs."""
+"""Sources for operators: find, list, count, change, pause and resume them, with the state of their syncs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from semantik_pipeline.ledger.ingestion.timetable import next_time
 from semantik_pipeline.ledger.queue import waiting_schedules
 from semantik_pipeline.ledger.tables import collections, documents, sources, work
 
-#: The paused operation for which a source waits whose time has come: see queue/waiting_schedules.py.
+#: The paused operation that delays the scheduled sync of a source that is due: see queue/waiting_schedules.py.
 _WAITS_FOR = case(
     (
         and_(sources.c.operation_id.is_(None), sources.c.paused.is_(None), sources.c.due_at <= now()),
@@ -21,8 +21,8 @@ _WAITS_FOR = case(
     )
 )
 
-#: removing | paused | running | retrying (a slice failed, it is tried again) | waiting (asked for, not begun, or the
-#: stages after it are behind, or its schedule waits for a paused operation) | due | failing | idle.
+#: removing | paused | running | retrying (a slice failed and is tried again) | waiting (a sync was requested, but no
+#: slice is running; or its schedule waits for a paused operation) | due | failing | idle.
 _STATE = case(
     (sources.c.removed_at.is_not(None), "removing"),
     (sources.c.paused.is_not(None), "paused"),
@@ -35,10 +35,10 @@ _STATE = case(
     else_="idle",
 )
 
-#: Errors after which a source is paused until a person says how to go on.
+#: Errors after which a source stays paused until an operator decides how to continue.
 _ASKS = (CredentialsRejected.__name__, MassDeletion.__name__)
 
-#: What operators count, in their order: see :func:`count_states`.
+#: The states that :func:`count_states` counts, in display order.
 STATES = ("idle", "due", "waiting", "running", "failing", "paused", "needs_attention", "removing")
 
 _SOURCE = select(
@@ -66,14 +66,14 @@ _SOURCE = select(
     _STATE.label("state"),
 ).join_from(sources, collections, sources.c.collection_id == collections.c.id)
 
-#: Not in the trash; one on its way there still is shown.
+#: Condition: neither the source nor its collection is in the trash. A source that is still moving there is shown.
 _SHOWN = and_(
     collections.c.trashed_at.is_(None), or_(sources.c.trashed_at.is_(None), sources.c.operation_id.is_not(None))
 )
 
 
 def list_sources(tx: Transaction, *, collection: str | None = None) -> list[dict[str, Any]]:
-    """All sources, by collection and name, each with its ``state`` and how many documents it has."""
+    """All sources, ordered by collection and name, each with its ``state`` and its number of documents."""
     query = _SOURCE.where(_SHOWN).order_by(collections.c.name, sources.c.name, sources.c.id)
     if collection is not None:
         query = query.where(collections.c.name == collection)
@@ -81,7 +81,8 @@ def list_sources(tx: Transaction, *, collection: str | None = None) -> list[dict
 
 
 def find_source(tx: Transaction, name: str, *, collection: str | None = None) -> dict[str, Any]:
-    """The source of this id, name, or end of a name. Raises UsageError for none, and for several."""
+    """The source with this id or name, or with a name that ends with ``/name``. Raises NotFound for none, UsageError
+    for several."""
     exact = sources.c.name == name
     if name.isdecimal() and int(name) < 2**63:
         exact = or_(exact, sources.c.id == int(name))
@@ -99,7 +100,7 @@ def find_source(tx: Transaction, name: str, *, collection: str | None = None) ->
 
 
 def get_source(tx: Transaction, source_id: int, *, among: Collection[str] | None = None) -> dict[str, Any]:
-    """The source of this id. Raises NotFound, for one that is in none of these collections (None: all) as well."""
+    """The source with this id. Raises NotFound if there is none in the collections ``among`` (None: in all)."""
     here = true() if among is None else collections.c.name.in_(sorted(among))
     for row in _described(tx, _SOURCE.where(sources.c.id == source_id, _SHOWN, here)):
         return row
@@ -113,8 +114,8 @@ def page(
     among: Collection[str] | None = None,
     after: tuple[str, str, int] | None = None,
 ) -> list[dict[str, Any]]:
-    """At most ``limit`` sources of these collections (None: of all), as :func:`list_sources` has them, behind the one of
-    this collection, name and id."""
+    """At most ``limit`` sources of the collections ``among`` (None: all), in the form and order of
+    :func:`list_sources`. The page begins after the source with the collection, name and id ``after``."""
     place = tuple_(collections.c.name, sources.c.name, sources.c.id)
     query = _SOURCE.where(_SHOWN).order_by(collections.c.name, sources.c.name, sources.c.id).limit(limit)
     if among is not None:
@@ -138,10 +139,13 @@ def _described(tx: Transaction, query: Any) -> list[dict[str, Any]]:
 
 
 def count_states(tx: Transaction) -> dict[str, int]:
-    """How many sources are in each of :data:`STATES`. ``failing``: the last sync, or the last slice of the one in hand,
-    failed, even while it is tried again; ``waiting``: begun, and the stages after it are behind; ``due``: its time has
-    come, or somebody asked for it; ``paused``: by a person, or with its operation; ``needs_attention``: by itself, until
-    a person says how to go on (refused credentials, a mass deletion)."""
+    """The number of sources in each of :data:`STATES`.
+
+    ``due``: a sync is scheduled or requested, and may run now. ``waiting``: the current sync is delayed because the
+    stages after it are behind. ``failing``: the last sync, or the last slice of the current one, failed; also while it
+    is tried again. ``paused``: by an operator, or with its operation. ``needs_attention``: paused by an error until an
+    operator decides how to continue (refused credentials, a mass deletion).
+    """
     asks = and_(_STATE == "paused", sources.c.error["type"].as_string().in_(_ASKS))
     state = case(
         (asks, "needs_attention"),
@@ -158,7 +162,7 @@ def count_states(tx: Transaction) -> dict[str, int]:
 
 
 def _documents(tx: Transaction, source_ids: list[int]) -> dict[int, tuple[int, int]]:
-    """source id -> (live documents, those of them in quarantine)."""
+    """source id -> (number of live documents, number of these in quarantine)."""
     quarantined = work.c.stage == "quarantined"
     active = and_(work.c.document_id == documents.c.id, work.c.generation_id == collections.c.active_generation)
     query = (
@@ -172,8 +176,8 @@ def _documents(tx: Transaction, source_ids: list[int]) -> dict[int, tuple[int, i
 
 
 def lock_source(tx: Transaction, source_id: int) -> dict[str, Any]:
-    """``id``, ``collection_id``, ``principals``, ``operation`` (the one in hand, or None), ``held_by`` (the same, if it is
-    paused) and ``removed_at`` of a source, locked."""
+    """Lock a source. Returns ``id``, ``collection_id``, ``principals``, ``operation`` (id of the current one, or None),
+    ``held_by`` (id of that operation if it is paused) and ``removed_at``."""
     operation = sources.c.operation_id.label("operation")
     where = (sources.c.id, sources.c.collection_id, sources.c.held_by, sources.c.removed_at)
     columns = (*where, sources.c.principals, operation)
@@ -184,8 +188,8 @@ def lock_source(tx: Transaction, source_id: int) -> dict[str, Any]:
 
 
 def change_source(tx: Transaction, source_id: int, **values: Any) -> None:
-    """Change what an operator may change: ``name``, ``config``, ``weight``, ``schedule``, ``principals``. A new schedule
-    counts from now on."""
+    """Set columns that an operator may change: ``name``, ``config``, ``weight``, ``schedule``, ``principals``. A new
+    schedule applies from now on."""
     row = tx.execute(select(sources.c.created_at, now()).where(sources.c.id == source_id).with_for_update()).one()
     if "schedule" in values:
         values["due_at"] = next_time(values["schedule"], row[1], source_id, row[0])
@@ -194,17 +198,17 @@ def change_source(tx: Transaction, source_id: int, **values: Any) -> None:
 
 
 def make_due(tx: Transaction, source_id: int) -> None:
-    """Let its next scheduled sync begin at once."""
+    """Make the source's next scheduled sync due now."""
     tx.execute(update(sources).where(sources.c.id == source_id).values(due_at=now()))
 
 
 def pause(tx: Transaction, source_id: int, reason: str) -> None:
-    """Begin no sync of it, and no further slice of the one in hand."""
+    """Pause the source: no sync begins, and the current one gets no further slice."""
     tx.execute(update(sources).where(sources.c.id == source_id).values(paused=reason))
 
 
 def resume(tx: Transaction, source_id: int) -> None:
-    """Let its syncs go on; what failed before is forgotten, and its schedule goes on from now."""
+    """Resume the source's syncs. Clears earlier failures; the schedule continues from now."""
     columns = (sources.c.schedule, sources.c.created_at, now())
     row = tx.execute(select(*columns).where(sources.c.id == source_id).with_for_update()).one()
     due_at = next_time(row[0], row[2], source_id, row[1])
@@ -213,5 +217,5 @@ def resume(tx: Transaction, source_id: int) -> None:
 
 
 def allow_deletions(tx: Transaction, source_id: int) -> None:
-    """The sync in hand believes that most of the source is gone."""
+    """Allow the current sync to delete any number of documents, even most of the source."""
     tx.execute(update(sources).where(sources.c.id == source_id).values(allow_deletions=True))

@@ -1,4 +1,4 @@
-"""What a sync holds and knows: a slice of a source, and the documents that the source has, or had."""
+"""Ledger queries of the sync stage: claims of sources, and reads and updates of the documents of a source."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SOURCE_FREED = {"lease_token": None, "lease_until": None}
 
 @dataclass(frozen=True, kw_only=True)
 class SourceClaim:
-    """One slice of one source, held under a token."""
+    """One slice of one source, claimed under a lease token."""
 
     token: str
     source_id: int
@@ -46,7 +46,7 @@ class SourceClaim:
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """What the ledger knows of a document that a connector names."""
+    """What the ledger stores about a document that a connector names."""
 
     document_id: int
     content_hash: str | None
@@ -54,18 +54,19 @@ class Known:
     revision: int
     deleted: bool
     trashed: bool
-    failed_at: str | None  # the stage that quarantined it
-    failed_with: str | None  # and the plugins of that stage
+    failed_at: str | None  # the stage in which the document was quarantined
+    failed_with: str | None  # ids and versions of the plugins of that stage
 
     @property
     def owed(self) -> bool:
-        """It could not be read, or its body was lost: a run that does not name it fetches it too."""
+        """Whether every run fetches the document, even if the connector does not name it: its last read failed, or its
+        body was lost."""
         return self.change_hint == outcomes.NOT_READ or (self.content_hash is None and self.change_hint is None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arrival:
-    """A document as a sync found it: content stored, or (``content_hash`` None) a reason why there is none."""
+    """A document as a sync found it, its body stored. Without a body, ``skipped`` or ``error`` says why."""
 
     unique_id: str
     content_hash: str | None
@@ -89,7 +90,7 @@ def _due(*, suspect: bool, without: Collection[int]) -> ColumnElement[bool]:
 
 
 def sources_due(tx: Transaction, *, without: Collection[int] = ()) -> tuple[bool, bool]:
-    """Whether good sources, and suspect ones, have a sync to do now; ``without`` those that the caller can't serve."""
+    """Whether good sources, and suspect sources, have a sync due now. ``without``: ids of sources to ignore."""
     due = (_due(suspect=suspect, without=without) for suspect in (False, True))
     good, suspects = (select(sources.c.id).where(which).exists() for which in due)
     row = tx.execute(select(good, suspects)).one()
@@ -97,8 +98,8 @@ def sources_due(tx: Transaction, *, without: Collection[int] = ()) -> tuple[bool
 
 
 def others_wait(tx: Transaction, claim: SourceClaim, *, max_in_flight: int, without: Collection[int] = ()) -> bool:
-    """Whether another source, of the same lane or one before it, has a sync to do now that nobody has taken. One that is
-    crowded is due again and again, only to be paused."""
+    """Whether another source of this lane, or of a more urgent one, has an unclaimed sync due now. Crowded sources do
+    not count: they become due again and again, only to be paused."""
     waits = and_(_due(suspect=False, without=without), sources.c.lane <= claim.lane, sources.c.id != claim.source_id)
     query = select(sources.c.id).where(waits, ~_crowded(max_in_flight))
     return tx.execute(query.limit(1)).first() is not None
@@ -107,9 +108,9 @@ def others_wait(tx: Transaction, claim: SourceClaim, *, max_in_flight: int, with
 def claim_source(
     tx: Transaction, *, worker: str, lease: float, alone: bool = False, without: Collection[int] = ()
 ) -> SourceClaim | None:
-    """Take the next source that has a sync to do; ``alone``, a suspect one, whose worker's process holds nothing else
-    until the slice is over. ``without`` are sources that this worker can't serve. The first slice begins a new run."""
-    # after its slice a source stands behind those that wait: one that is read for hours keeps nobody from beginning
+    """Claim the next source that has a sync due. The first slice of an operation begins a new run. ``alone`` claims a
+    suspect: the process must hold nothing else until the slice is over. ``without``: sources not to claim."""
+    # a slice ends with a new not_before, so the source moves behind those that wait: reading it for hours blocks nobody
     in_turn = (sources.c.lane, sources.c.not_before, sources.c.next_turn)
     query = select(sources).where(_due(suspect=alone, without=without)).order_by(*in_turn).limit(1)
     row = tx.execute(query.with_for_update(skip_locked=True)).mappings().first()
@@ -129,7 +130,7 @@ def claim_source(
     if cursor != Cursor.of(row["cursor"]):
         changes["cursor"] = cursor.stored()
     if is_blocked(row["error"]):
-        changes["error"] = None  # whoever left it lacked something; the claimer may have it
+        changes["error"] = None  # the last worker could not begin with the source; this one may be able to
     tx.execute(update(sources).where(sources.c.id == row["id"]).values(**changes))
     return SourceClaim(
         token=token,
@@ -142,7 +143,7 @@ def claim_source(
 
 
 def blocked(error: dict[str, Any]) -> dict[str, Any]:
-    """An error as ``sources.error`` keeps it while whoever looked at the source could not begin with it."""
+    """Mark an error for ``sources.error``: the worker could not begin with the source, and no attempt is charged."""
     return {**error, "blocked": True}
 
 
@@ -161,7 +162,7 @@ _CLAIMED = (
 
 
 def begin_anew(tx: Transaction, claim: SourceClaim, cursor: Cursor) -> SourceClaim:
-    """Give up the run in hand, and what it saw, for a new one that begins at ``cursor``."""
+    """Abandon the current run, and what it has seen, and begin a new one at ``cursor``."""
     run = claim.run + 1
     mine = and_(
         operation_sources.c.operation_id == claim.operation_id, operation_sources.c.source_id == claim.source_id
@@ -177,24 +178,24 @@ def source_held(tx: Transaction, claim: SourceClaim) -> bool:
 
 
 def attempts(tx: Transaction, claim: SourceClaim) -> int:
-    """What is held against the source now, not when it was claimed: progress resets it. Call under :func:`source_held`."""
+    """The source's attempts now, not at the claim: progress resets them. Call under :func:`source_held`."""
     return tx.execute(select(sources.c.attempts).where(sources.c.id == claim.source_id)).scalar_one()
 
 
 def cursor_of(tx: Transaction, claim: SourceClaim) -> Cursor:
-    """As it is now: somebody may have said meanwhile that the next run is to begin anew. Call under :func:`source_held`."""
+    """The cursor now, not at the claim: ``anew`` may have been set meanwhile. Call under :func:`source_held`."""
     return Cursor.of(tx.execute(select(sources.c.cursor).where(sources.c.id == claim.source_id)).scalar_one())
 
 
 def on_hold(tx: Transaction, claim: SourceClaim) -> bool:
-    """Whether the source's operation was paused meanwhile. Call under :func:`source_held`."""
+    """Whether the source's operation has been paused since the claim. Call under :func:`source_held`."""
     held = select(sources.c.held_by).where(sources.c.id == claim.source_id)
     return tx.execute(held).scalar_one() is not None
 
 
 def give_back_source(tx: Transaction, token: str) -> int:
-    """End the slice held under a token, with nothing held against the source: the next one begins at the last
-    checkpoint. Returns how many sources were held."""
+    """End the slice held under the token, without charging an attempt. The next slice begins at the last checkpoint.
+    Returns the number of sources that were freed."""
     return tx.execute(update(sources).where(sources.c.lease_token == token).values(**SOURCE_FREED)).rowcount
 
 
@@ -205,7 +206,7 @@ def change_source(tx: Transaction, source_id: int, **values: Any) -> None:
 def pause_slice(
     tx: Transaction, claim: SourceClaim, *, delay: float = 0, error: dict[str, Any] | None = None, **values: Any
 ) -> None:
-    """End a slice; the source is due again after ``delay`` seconds. With an ``error``, which is kept with its time."""
+    """End a slice. The source is due again after ``delay`` seconds. An ``error`` is stored with the current time."""
     if error is not None:
         values["error"] = {**error, "at": tx.execute(select(now())).scalar_one()}
     change_source(tx, claim.source_id, **SOURCE_FREED, not_before=now() + delay, **values)
@@ -220,8 +221,8 @@ def finish_source(
     next_run: Any = None,
     **values: Any,
 ) -> None:
-    """The source's part of its operation is over. Without an error ``next_run`` is where the next run begins; with
-    one, the next begins where this one did."""
+    """End the source's part of its operation. After a success the next run begins at ``next_run``; with an ``error``
+    it begins where this run began."""
     if error is None:
         cursor = Cursor(shape=claim.cursor.shape, since=next_run, anew=cursor_of(tx, claim).anew)
         change_source(tx, claim.source_id, cursor=cursor.stored())
@@ -230,7 +231,7 @@ def finish_source(
 
 
 def end_source(tx: Transaction, source_id: int, operation_id: int, fault: dict[str, str] | None, **values: Any) -> None:
-    """A source has nothing more to do for its operation, whoever holds it. ``fault``: type and message."""
+    """End the source's part of its operation, whoever holds the lease. ``fault``: type and message, None on success."""
     stored = tx.execute(select(sources.c.cursor).where(sources.c.id == source_id)).scalar_one()
     change_source(
         tx,
@@ -251,7 +252,7 @@ def end_source(tx: Transaction, source_id: int, operation_id: int, fault: dict[s
 
 
 def known(tx: Transaction, source_id: int, unique_ids: Sequence[str]) -> dict[str, Known]:
-    """The documents of those names that the source has, or had."""
+    """The source's documents with these unique ids, by unique id. Includes deleted documents."""
     failed = (
         select(work.c.error)
         .where(work.c.document_id == documents.c.id, work.c.stage == "quarantined", NOT_RETIRED)
@@ -286,8 +287,8 @@ def known(tx: Transaction, source_id: int, unique_ids: Sequence[str]) -> dict[st
 
 
 def owed(tx: Transaction, claim: SourceClaim, *, after: int, limit: int) -> list[tuple[int, str]]:
-    """``(document id, unique id)``, by id, of live documents that the run neither saw nor showed to be gone and that a fetch
-    may mend: those that could not be read, those without a body or a hint (the body was lost) and those in quarantine."""
+    """``(document id, unique id)`` by id, of live documents that the run neither saw nor reported as gone, and that a
+    fetch may repair: they could not be read, are in quarantine, or have no body and no hint (the body was lost)."""
     columns = documents.c
     lost = and_(columns.content_hash.is_(None), columns.change_hint.is_(None))
     missing = or_(columns.change_hint == literal(outcomes.NOT_READ, literal_execute=True), lost)
@@ -298,27 +299,27 @@ def owed(tx: Transaction, claim: SourceClaim, *, after: int, limit: int) -> list
     stuck = and_(work.c.source_id == claim.source_id, quarantined, work.c.document_id > after, NOT_RETIRED)
     of_units = select(work.c.document_id, columns.unique_id).join(documents, columns.id == work.c.document_id)
     in_quarantine = of_units.where(stuck, unseen).distinct().order_by(work.c.document_id)
-    # each has an index of its own, which has the same words
+    # two queries, since each has its own partial index (ix_documents_owed, ix_work_quarantined) with the same condition
     rows = {row[0]: row[1] for query in (could_not_be_read, in_quarantine) for row in tx.execute(query.limit(limit))}
     return sorted(rows.items())[:limit]
 
 
 def lock_documents(tx: Transaction, document_ids: Iterable[int]) -> None:
-    """Documents of a batch, whatever becomes of each: whoever locks several does so in order of their keys."""
+    """Lock the documents of a batch, in the order of their keys as every transaction does, to avoid deadlocks."""
     ids = sorted(document_ids)
     if ids:
         tx.execute(_LOCKED, {"documents": ids}).all()
 
 
 def mark_seen(tx: Transaction, run: int, document_ids: Sequence[int]) -> None:
-    """Unchanged documents of this run. Call under :func:`lock_documents`."""
+    """Mark unchanged documents as seen by this run. Call under :func:`lock_documents`."""
     if document_ids:
         tx.execute(_SEEN, {"documents": list(document_ids), "run": run})
 
 
 def mark_touched(tx: Transaction, run: int, rows: Sequence[tuple[int, str | None]]) -> None:
-    """Documents whose change hint is new and whose content is not: ``(document_id, change_hint)``. Call under
-    :func:`lock_documents`."""
+    """Store new hints of documents with unchanged content, and mark them as seen by this run. ``rows``:
+    ``(document_id, change_hint)``. Call under :func:`lock_documents`."""
     hints = [{"id": identity, "change_hint": hint} for identity, hint in sorted(rows)]
     update_rows(tx, documents, hints, by=("id",), fixed={"seen_run": run})
 
@@ -329,14 +330,14 @@ _SEEN = update(documents).where(_THESE).values(seen_run=bindparam("run"))
 
 
 def crowded(tx: Transaction, source_id: int, limit: int) -> bool:
-    """Whether more than so many of a source's units are between sync and the end of upsert, in the generation that search
-    reads; what an operation holds is not under way."""
+    """Whether more than ``limit`` units of a source are under way (after sync, before the end of upsert) in the active
+    generation. Units that an operation holds do not count."""
     mine = and_(sources.c.id == source_id, _crowded(limit))
     return tx.execute(select(sources.c.id).where(mine)).first() is not None
 
 
 def _crowded(limit: int) -> ColumnElement[bool]:
-    """:func:`crowded`, as a condition on sources."""
+    """The condition of :func:`crowded`, on rows of ``sources``."""
     active = select(collections.c.active_generation).where(collections.c.id == sources.c.collection_id)
     here = work.c.generation_id == active.correlate(sources).scalar_subquery()
     mine = and_(work.c.source_id == sources.c.id, work.c.stage.in_(STAGES), work.c.held_by.is_(None), here)

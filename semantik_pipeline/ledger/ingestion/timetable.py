@@ -1,7 +1,7 @@
-"""Scheduled syncs: claiming the sources that are due, and when one is due again.
+"""Scheduled syncs: begin the syncs of sources that are due, and compute the next due times.
 
-Two schedulers do no harm: a due source is locked, its next time is written in the transaction that begins its sync,
-and whoever comes second finds it no longer due.
+Several schedulers may run at once. A due source is locked, and its next due time is written in the transaction that
+begins its sync, so a second scheduler no longer finds it due.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from semantik_pipeline.schedules import Schedule, wait_after_faults
 
 log = logging.getLogger(__name__)
 
-#: Sources that one transaction begins to sync.
+#: Sources whose syncs one transaction begins.
 BATCH = 50
 
 
 def begin_due(tx: Transaction) -> list[int]:
-    """Begin a sync of up to BATCH sources whose time has come; returns the operations' ids.
+    """Begin syncs of up to BATCH sources that are due; returns the ids of the operations.
 
-    Each is due next at the first time of its schedule after now, so missed times run once. One whose sync is in hand,
-    that is paused, being removed or in the trash is left alone, and so is one whose schedule waits for a paused operation
-    (``queue/waiting_schedules.py``): it stays due. One that can't be begun (a schedule that makes no sense
-    any more, in a zone that is gone) waits as if its sync had failed, and says why; the others begin.
+    A source is due next at the first time of its schedule after now, so several missed times cause one sync. Left out
+    are sources that are syncing, paused, being removed or in the trash, and those whose schedule waits for a paused
+    operation (``queue/waiting_schedules.py``): they stay due. If a sync can't begin (for example because the time zone
+    of the schedule no longer exists), the source records the error and waits as after a failed sync; the others begin.
     """
     due = and_(
         sources.c.due_at <= now(),
@@ -50,7 +50,7 @@ def begin_due(tx: Transaction) -> list[int]:
             with tx.begin_nested():
                 begun.append(_begin(tx, row))
         except Exception as error:
-            if is_away(error) or tx.invalidated:  # the ledger, not the source
+            if is_away(error) or tx.invalidated:  # the ledger is unavailable; the source is not at fault
                 raise
             log.exception("The sync of the source %d can't be started.", row.id)
             _put_off(tx, row, error)
@@ -73,17 +73,17 @@ def _put_off(tx: Transaction, source: Row, error: Exception) -> None:
 
 
 def next_time(schedule: dict[str, Any] | None, after: float, source_id: int, created_at: float) -> float | None:
-    """None: it has no schedule."""
+    """The first time of the schedule after ``after``, or None without a schedule. Times are seconds since 1970."""
     if schedule is None:
         return None
     return Schedule.of(schedule).next(after, key=source_id, anchor=created_at)
 
 
 def after_sync(tx: Transaction, source_id: int, fault: dict[str, str] | None) -> dict[str, Any]:
-    """What changes in a source whose sync is over. ``fault``: ``{"type", "message"}`` of one that failed.
+    """The columns of a source that change at the end of its sync. ``fault``: ``{"type", "message"}`` of a failed sync.
 
-    A time that came while it ran is not made up for. After a fault the times of its schedule are left out until its
-    wait is over, which doubles with each fault in a row.
+    A scheduled time that passed during the sync is skipped. After a fault, so are the times within a delay that doubles
+    with each consecutive fault.
     """
     columns = (sources.c.schedule, sources.c.faults, sources.c.created_at, now().label("now"))
     row = tx.execute(select(*columns).where(sources.c.id == source_id)).one()

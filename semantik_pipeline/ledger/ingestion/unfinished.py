@@ -1,5 +1,7 @@
-"""What operations that have ended left unfinished, and another one is to finish: it takes that up a slice at a time, and its
-``detail`` keeps how far it is, so anybody may go on where the last one ended."""
+"""Work that ended operations left unfinished, and that another operation takes up.
+
+It does so a batch at a time. Its ``detail`` stores the position, so any process can continue from there.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,12 @@ BATCH = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class TakingUp:
-    """An operation takes up what the operation ``of`` left (its documents in quarantine, and those that it parked), or,
-    without one, what all cancelled ones of its collection parked: of documents behind the id ``after``. What is freed is
-    ``behind`` in the queue (``holds.py``)."""
+    """An operation that takes up unfinished documents, with ids above ``after``.
+
+    They are the documents that the operation ``of`` left in quarantine or parked. If ``of`` is None, they are the
+    documents that all cancelled operations of the collection parked. The turns of freed units are raised by ``behind``
+    (see ``operations/holds.py``).
+    """
 
     operation_id: int
     collection_id: int
@@ -35,7 +40,7 @@ class TakingUp:
 
 
 def begin(tx: Transaction, operation_id: int, *, of: int | None = None) -> None:
-    """A new operation is to take that up."""
+    """Make a new operation take up what ``of`` left, or what all cancelled operations of its collection parked."""
     mine = operations.c.id == operation_id
     row = tx.execute(select(operations.c.collection_id, operations.c.detail).where(mine)).one()
     behind = holds.parked_lag(tx, of) if of is not None else holds.lag(tx, parked_in(row.collection_id))
@@ -44,7 +49,7 @@ def begin(tx: Transaction, operation_id: int, *, of: int | None = None) -> None:
 
 
 def parked_in(collection_id: int) -> ColumnElement[bool]:
-    """Condition: units that cancelled operations of the collection left."""
+    """Condition: units that cancelled operations of the collection have parked."""
     mine = work.c.source_id.in_(select(sources.c.id).where(sources.c.collection_id == collection_id))
     return and_(mine, work.c.stage.in_(STAGES), work.c.held_by.in_(_cancelled(collection_id)))
 
@@ -55,7 +60,7 @@ def _cancelled(collection_id: int) -> Any:
 
 
 def is_left(tx: Transaction, collection_id: int) -> bool:
-    """Whether cancelled operations of the collection parked something, or are to."""
+    """Whether cancelled operations of the collection have parked units, or are still parking them."""
     if tx.execute(select(work.c.document_id).where(parked_in(collection_id)).limit(1)).first() is not None:
         return True
     return _is_being_parked(tx, collection_id)
@@ -68,8 +73,10 @@ def _is_being_parked(tx: Transaction, collection_id: int) -> bool:
 
 
 def pending(tx: Transaction, *, only: int | None = None) -> list[TakingUp]:
-    """Operations that are not through with that, or this one; paused ones wait, cancelled ones are over. One waits for what
-    is still being parked, too."""
+    """Running operations that still take up documents, or ``only`` this one; paused and cancelled ones are left out.
+
+    An operation without ``of`` is also left out while units of its collection are still being parked.
+    """
     running = and_(operations.c.state == "running", operations.c.outcome.is_(None))
     if only is not None:
         running = and_(running, operations.c.id == only)
@@ -81,11 +88,11 @@ def pending(tx: Transaction, *, only: int | None = None) -> list[TakingUp]:
 
 
 def following(tx: Transaction, one: TakingUp) -> list[int]:
-    """The next BATCH documents that it is to take up, in order; takes no lock."""
+    """The ids of the next BATCH documents to take up, in order. Takes no lock."""
     if one.of is None:
         return _page(tx, select(work.c.document_id).where(parked_in(one.collection_id)), work.c.document_id, one.after)
     parked = operation_reports.parked(one.of, operation_items.c.document_id)
-    parked = parked.where(work.c.document_id > one.after)  # whichever table the database begins with
+    parked = parked.where(work.c.document_id > one.after)  # bounds the join whichever table it starts from
     lost = operation_reports.quarantined(tx, one.of, work.c.document_id)
     pages = (
         _page(tx, parked, operation_items.c.document_id, one.after),
@@ -99,10 +106,12 @@ def _page(tx: Transaction, query: Select[Any], document: ColumnElement[int], aft
 
 
 def take_up(tx: Transaction, one: TakingUp, document_ids: list[int]) -> bool:
-    """Let these documents, :func:`following`, be the operation's: what is parked of them goes on where it was, and what is in
-    quarantine begins anew. Returns whether there may be more; nothing is done, and False returned, if somebody else was
-    faster, or the operation does not go on."""
-    fair_queue.owners(tx, document_ids)  # before the operation
+    """Make the operation own these documents, as given by :func:`following`; returns whether there may be more.
+
+    Parked units continue at their stage, and units in quarantine start again. Does nothing and returns False if another
+    process was faster, or if the operation is no longer running.
+    """
+    fair_queue.owners(tx, document_ids)  # locks the sources, which must be locked before the operation
     detail = _lock(tx, one)
     if detail is None:
         return False
@@ -133,7 +142,7 @@ def _take(tx: Transaction, one: TakingUp, document_ids: list[int]) -> None:
 
 
 def _lock(tx: Transaction, one: TakingUp) -> dict[str, Any] | None:
-    """Lock the operation; returns its detail but for how far it is. None: it is further by now, or does not go on."""
+    """Lock the operation; returns its detail without the position. None if it is past ``one``, or no longer running."""
     columns = (operations.c.state, operations.c.outcome, operations.c.detail)
     mine = select(*columns).where(operations.c.id == one.operation_id)
     row = tx.execute(mine.with_for_update(key_share=True)).one()
