@@ -1,6 +1,6 @@
 """extract: find facts in chunks and documents. Leaves extraction rows behind, by text hash and fingerprint.
 
-An extractor that fails is noted on the document; the other extractors, and the indexing, go on.
+If an extractor fails, the document gets a note. The other extractors and the indexing go on.
 """
 
 from __future__ import annotations
@@ -27,22 +27,23 @@ from semantik_pipeline.stages.unit_errors import fail, told
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
 
-#: Texts that one request gives to a child: large enough to use spaCy's batching, small enough to save often.
+#: Number of texts in one request to a child: large enough for spaCy's batching, small enough to save often.
 POOL = 128
 
-#: And at most about this many characters, since whole documents are given too.
+#: Approximate maximum number of characters in one request, because whole documents are sent too.
 POOL_CHARACTERS = 1_000_000
 
-#: Pools of one document that an extractor may lose, one after the other or not.
+#: Number of pools of one document that an extractor may fail on, consecutive or not, before it gets no more of the
+#: document.
 LOST = 3
 
-#: What the note on a document says of the rest then.
+#: Appended to the document's note when an extractor gets no more of it.
 UNREAD = f" It failed on {LOST} parts, so it was not given the rest."
 
 
 @dataclass
 class Pool:
-    """Texts for one extractor, by text hash, and the units that have them."""
+    """Texts for one extractor, by text hash, and the units that contain them."""
 
     texts: dict[str, str] = field(default_factory=dict)
     owners: dict[str, set[tuple[int, int]]] = field(default_factory=dict)
@@ -54,7 +55,7 @@ class Pool:
         self.units[unit.key] = unit
 
     def by_unit(self) -> Iterator[Pool]:
-        """The same texts, in a pool for each unit."""
+        """Split into one pool per unit, with the same texts."""
         for key, unit in self.units.items():
             own = Pool()
             for text_hash, text in self.texts.items():
@@ -69,8 +70,11 @@ class Pool:
 
 @dataclass
 class Failures:
-    """What failed in a claim: ``notes`` hold for each unit why an extractor failed; ``lost`` counts by unit and extractor
-    the pools without any result: the child died, was too slow, or the extractor failed on every text."""
+    """The failures within one claim.
+
+    ``notes`` holds for each unit, by extractor, why the extractor failed. ``lost`` counts, by unit and extractor, the
+    pools without any result: the child died, it was too slow, or the extractor failed on every text.
+    """
 
     notes: dict[tuple[int, int], dict[str, str]]
     lost: Counter[tuple[tuple[int, int], str]] = field(default_factory=Counter)
@@ -80,8 +84,10 @@ class Failures:
         return any(self.notes.values())
 
     def leave(self, unit: Unit, plugin: str) -> bool:
-        """Whether the extractor gets no more of the document, because it has lost too much of it (each pool may cost the
-        stage a deadline). The note then says so."""
+        """Return whether the extractor has failed on too much of the document and gets no more of it.
+
+        Each further pool could cost the stage a whole deadline. If so, this adds a sentence about it to the note.
+        """
         lost = self.lost[unit.key, plugin] >= LOST
         if lost:
             self.notes[unit.key][plugin] += UNREAD
@@ -89,7 +95,7 @@ class Failures:
 
 
 def run(runtime: Runtime, claims: Claims) -> None:
-    """Extract from documents, a pool of texts at a time; each pool is saved at once."""
+    """Extract from documents, one pool of texts at a time. Each pool is saved at once."""
     for held in claims:
         for generation_id, units in by_generation(held.claim.units):
             try:
@@ -103,7 +109,7 @@ def run(runtime: Runtime, claims: Claims) -> None:
 
 
 def prepare(runtime: Runtime, generation: Generation) -> None:
-    """Have a child at hand that has the extractors' models."""
+    """Start a child and load the extractors' models in it."""
     extraction, deadline = generation.config["extraction"], runtime.settings.child.extract_deadline
     for choice in (*extraction["chunk"], *extraction["document"]):
         wanted = (choice["plugin"], choice["options"], choice.get("types"))
@@ -124,7 +130,8 @@ def _run_generation(runtime: Runtime, held: Held, generation: Generation, units:
                 left = _extract_pool(runtime, held, choice, fingerprint, pool, failures)
                 units[:] = [unit for unit in units if unit.key not in left]  # given back with the claim
                 large = [unit for unit in units if unit.chunks > POOL]
-                # Notes end with the claim: the next one would give the extractor the same texts again, without end.
+                # Notes are lost when the claim ends. The next claim would then give the extractor the same texts again,
+                # endlessly.
                 if large and time.monotonic() > until and not failures.noted:
                     _yield(runtime, claim, large)
                     return
@@ -132,7 +139,7 @@ def _run_generation(runtime: Runtime, held: Held, generation: Generation, units:
 
 
 def _with_parse(runtime: Runtime, claim: Claim, units: list[Unit]) -> list[Unit]:
-    """Units whose chunk rows are there; the others go back to the stage that makes them."""
+    """Return the units that have chunk rows. The other units go back to the stage that makes the rows."""
     missing = [unit for unit in units if unit.chunks_epoch is None]
     if missing:
         with runtime.ledger.write() as tx:
@@ -146,7 +153,10 @@ def _with_parse(runtime: Runtime, claim: Claim, units: list[Unit]) -> list[Unit]
 def _chunk_pools(
     runtime: Runtime, claim: Claim, units: list[Unit], fingerprint: str, leave: Callable[[Unit], bool]
 ) -> Iterator[Pool]:
-    """Chunks that the extractor has not seen, pooled over documents, up to where a document is given up."""
+    """Yield pools of chunks that the extractor has not seen, across documents.
+
+    Skips the rest of a document once ``leave`` is true for its unit.
+    """
     pool, tried = Pool(), set[str]()
     with runtime.ledger.read() as tx:
         whole = content.unextracted_of(tx, [unit for unit in units if unit.chunks <= POOL], fingerprint)
@@ -167,7 +177,10 @@ def _chunk_pools(
 def _still(
     runtime: Runtime, rows: list[tuple[int, str, str]], tried: set[str], fingerprint: str
 ) -> list[tuple[str, str]]:
-    """``(text hash, text)`` of rows whose text no pool before, which ``tried`` it, has extracted from for another document."""
+    """Return ``(text hash, text)`` of the rows without texts that an earlier pool has extracted from already.
+
+    ``tried`` holds the text hashes of the earlier pools, which another document may share.
+    """
     again = {text_hash for _, text_hash, _ in rows} & tried
     there: set[str] = set()
     if again:
@@ -177,7 +190,7 @@ def _still(
 
 
 def _pages(runtime: Runtime, unit: Unit, fingerprint: str) -> Iterator[list[tuple[int, str, str]]]:
-    """The same of one large document, a pool's worth at a time."""
+    """Yield the chunks of one large document that the extractor has not seen, up to one pool at a time."""
     after = -1
     while True:
         with runtime.ledger.read() as tx:
@@ -191,7 +204,10 @@ def _pages(runtime: Runtime, unit: Unit, fingerprint: str) -> Iterator[list[tupl
 def _document_pools(
     runtime: Runtime, claim: Claim, units: list[Unit], fingerprint: str, _leave: Callable[[Unit], bool]
 ) -> Iterator[Pool]:
-    """Whole texts that the extractor has not seen. A unit whose body can't be read fails alone, and leaves ``units``."""
+    """Yield pools of whole document texts that the extractor has not seen.
+
+    A unit whose body cannot be read fails alone and is removed from ``units``.
+    """
     with runtime.ledger.read() as tx:
         there = content.load_extractions(tx, [(unit.text_hash, fingerprint) for unit in units if unit.text_hash])
     pool = Pool()
@@ -217,9 +233,12 @@ def _document_pools(
 def _extract_pool(
     runtime: Runtime, held: Held, choice: dict[str, Any], fingerprint: str, pool: Pool, failures: Failures
 ) -> set[tuple[int, int]]:
-    """Run one extractor over a pool and keep its results; failures become notes on the documents they belong to. If
-    the child dies or is too slow, each document is tried alone, and has the stage's whole deadline for itself. Returns
-    units that were not tried, because a suspect waits for the end of this claim."""
+    """Run one extractor over a pool and save its results.
+
+    Failures become notes on the documents they belong to. If the child dies or is too slow, each document is tried
+    alone, with the stage's whole deadline for itself. Returns the keys of units that were not tried because a suspect
+    waits for this claim to end.
+    """
     held.hold.check()
     try:
         results, failed = runtime.children.run(
@@ -262,8 +281,10 @@ def _extract_each(
 
 
 def _yield(runtime: Runtime, claim: Claim, large: list[Unit]) -> None:
-    """The slice is over and large documents are in hand: let others have a turn, then go on where they were. The small ones
-    are given back with the claim."""
+    """Put large documents back in the queue when the time slice is over, so that others get a turn.
+
+    They continue later where they stopped. The small documents are given back with the claim.
+    """
     with runtime.ledger.write() as tx:
         mine = work.held(tx, claim.token)
         for unit in large:
@@ -278,7 +299,10 @@ def _finish(
     units: list[Unit],
     failures: Failures,
 ) -> None:
-    """Send the units on with what their documents say; one of which nobody could read the parse is parsed anew."""
+    """Send the units on to ``embed`` with the extracted facts.
+
+    A unit without a result and without a note, because its stored parse could not be read, goes back to ``chunk``.
+    """
     notes = failures.notes
     plugins = [one["plugin"] for one in generation.config["extraction"]["document"]]
     fingerprints = {plugin: generation.fingerprints["extract"][plugin] for plugin in plugins}
@@ -296,7 +320,7 @@ def _finish(
                 continue
             extracted = merged(answers.values())
             found = ExtractionResult.to_searchable_dict(extracted)
-            # every chunk carries what the document says, so a change of it changes all points
+            # every chunk carries the facts of its document, so if these change, all points change
             rewrite = unit.touched and found != (unit.extracted or {})
             progress = {**unit.progress, "rewrite": True} if rewrite else unit.progress or None
             ended.append((unit, "embed", {"extracted": found, "notes": notes[unit.key] or None, "progress": progress}))

@@ -1,4 +1,4 @@
-"""The part of the extract stage that runs in a child process, and the form in which its results are kept."""
+"""The part of the extract stage that runs in a child process, and the stored form of its results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 def extract_texts(
     host: PluginHost, plugin_id: str, options: dict[str, Any], types: list[str] | None, texts: dict[str, str]
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """In the child: ``(results by text hash, failures by text hash)``. A batch that fails is tried text by text."""
+    """Extract from texts, in the child. Returns ``(results by text hash, failures by text hash)``.
+
+    If a batch fails, each of its texts is tried alone.
+    """
     extractor = host.instance(plugin_id, options, frozen=True)
     wanted = [ExtractionType(name) for name in types] if types else None
     try:
@@ -39,7 +42,7 @@ def extract_texts(
 
 
 def stored(result: ExtractionResult) -> dict[str, Any]:
-    """A result as the ledger keeps it: JSON, without its empty parts."""
+    """Return a result in the form that the ledger stores: JSON, without empty parts."""
     return {name: storable_values(value) for name, value in asdict(result).items() if value not in (None, [], {})}
 
 
@@ -48,7 +51,7 @@ def loaded(value: dict[str, Any]) -> ExtractionResult:
 
 
 def merged(values: Iterable[dict[str, Any] | None]) -> ExtractionResult:
-    """Several kept results as one; missing ones are left out."""
+    """Merge several stored results into one. Missing results (None) are skipped."""
     result = ExtractionResult()
     for value in values:
         if value:

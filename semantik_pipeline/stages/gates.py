@@ -1,4 +1,7 @@
-"""How many loops of a stage run in a process at once, and who looks once more where a bell rang meanwhile."""
+"""Limit how many loops of a stage run in a process at once.
+
+If a bell rings while no further loop may start, a running loop looks once more.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from contextlib import contextmanager
 
 
 class Gates:
-    """How many loops of a stage may run in this process at once."""
+    """The number of running loops of each stage in this process, and its limits."""
 
     def __init__(self, limits: dict[str, int]) -> None:
         self._limits = limits
@@ -18,7 +21,10 @@ class Gates:
 
     @contextmanager
     def entering(self, stage: str) -> Iterator[Gate]:
-        """A gate that opens at least once if there is room; else the loops that run will look once more."""
+        """Yield a gate that opens at least once if there is room.
+
+        If there is no room, a running loop will look once more.
+        """
         with self._lock:
             entered = self._running.get(stage, 0) < self._limits.get(stage, 1)
             if entered:
@@ -33,7 +39,7 @@ class Gates:
 
 
 class Gate:
-    """One loop's way through a stage's gate."""
+    """One loop's passage through the gate of a stage."""
 
     def __init__(self, gates: Gates, stage: str, entered: bool) -> None:
         self._gates, self._stage = gates, stage
@@ -42,7 +48,11 @@ class Gate:
         self._rounds = 0
 
     def open(self, *, again: bool) -> bool:
-        """Whether to go round (once more, if ``again`` and a bell rang meanwhile); leaves if not."""
+        """Return whether to run another round, and leave the gate if not.
+
+        The first round always runs if the loop has entered. A further round runs if ``again`` is true and a bell rang
+        in the meantime.
+        """
         with self._gates._lock:
             if not self._inside:
                 return False

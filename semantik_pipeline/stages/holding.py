@@ -1,5 +1,7 @@
-"""The units of an operation that was paused, let go on or cancelled are held, or let go, a slice at a time, whoever goes on
-with that."""
+"""Hold or release the units of an operation that was paused, resumed or cancelled.
+
+The units change a slice at a time, and any process may continue where another one stopped.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def apply(runtime: Runtime, operation_id: int) -> bool:
-    """Hold some of the operation's units, or let them go; returns whether there may be more."""
+    """Hold or release the next units of the operation. Returns whether there may be more."""
     with runtime.ledger.read() as tx:
         seen = holds.look(tx, operation_id)
     if seen is None:
@@ -25,8 +27,10 @@ def apply(runtime: Runtime, operation_id: int) -> bool:
 
 
 def apply_all(runtime: Runtime, source_id: int, lease: Hold) -> None:
-    """Hold what is to wait of a source: who takes up what operations hold finds all of it then, and none of it is held
-    afterwards."""
+    """Hold all units of a source that pending pauses and cancellations must hold.
+
+    A caller that takes up held units afterwards then finds all of them, and none becomes held later.
+    """
     with runtime.ledger.read() as tx:
         left = pending_holds.stopped(tx, of_source=source_id)
     for operation_id in left:

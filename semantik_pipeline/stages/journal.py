@@ -1,4 +1,4 @@
-"""What became of the units of a claim: a line for each in the log (at ``debug``), and spans of their traces."""
+"""Record what happened to the units of a claim: one log line each (at ``debug``), and spans in their traces."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Documents that a line about several of them names.
+#: Number of documents that a log line about several documents names.
 NAMED = 10
 
 Key = tuple[int, int]
 
 
 def about(units: Sequence[Unit]) -> dict[str, Any]:
-    """What a line about these units is bound to: the document, or the first few of them."""
+    """Return the log fields for a line about these units: the document, or the first few documents."""
     names = list(dict.fromkeys(unit.unique_id for unit in units))
     return {"document": names[0]} if len(names) == 1 else {"documents": names[:NAMED]}
 
 
 def stage_plugins(runtime: Runtime, unit: Unit) -> str:
-    """Ids and versions of the plugins that work on a stage of the unit."""
+    """Return ids and versions of the plugins that work on the unit's stage."""
     config = runtime.generation(unit.generation_id).config
     chosen = {
         "chunk": [*config["parsers"]["options"], config["chunking"]["plugin"]],
@@ -45,19 +45,23 @@ def stage_plugins(runtime: Runtime, unit: Unit) -> str:
 
 
 class Journal:
-    """Of one process. Costs next to nothing where nobody listens."""
+    """The journal of one process. It costs almost nothing if debug logging and tracing are off."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._errors: dict[str, dict[Key, str]] = {}  # claim's token -> what failed in it, and why
+        self._errors: dict[str, dict[Key, str]] = {}  # token of a claim -> errors of its failed units
 
     def failed(self, claim: Claim, units: Iterable[Unit], error: BaseException) -> None:
-        """These units of a claim in hand have failed."""
+        """Remember that these units of a running claim failed."""
         told = f"{type(error).__name__}: {error}"
         self._errors.setdefault(claim.token, {}).update((unit.key, told) for unit in units)
 
     def ended(self, claim: Claim, began: float, given_back: Collection[Key]) -> None:
-        """A claim of ``began`` (time.time()) has ended; ``given_back`` of its units wait for another one."""
+        """Report the units of a finished claim.
+
+        ``began`` is the start time of the claim (time.time()). The units in ``given_back`` were released and wait for
+        another claim.
+        """
         errors = self._errors.pop(claim.token, {})
         if not self._listening:
             return
@@ -73,7 +77,10 @@ class Journal:
     def arrived(
         self, claim: SourceClaim, arrivals: Sequence[Arrival], before: Mapping[str, Known], began: float
     ) -> None:
-        """A slice that read since ``began`` has brought these new revisions into the ledger."""
+        """Report the new revisions that a sync slice brought into the ledger.
+
+        ``began`` is the time when the slice began to compare them (time.time()).
+        """
         if not self._listening or not arrivals:
             return
         traces, ended = self._runtime.traces, time.time()

@@ -1,5 +1,7 @@
-"""An index that is gone from the store, though this process knew it: somebody dropped it. No document is to blame for that,
-and whoever writes next makes it again, as whoever starts anew would."""
+"""Detect an index that this process knew and that somebody has dropped from the store.
+
+No document is to blame for that. The next worker that writes creates the index again, as a new process would.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,11 @@ HINT = "It is created again; `semantik verify --repair` restores its points from
 
 
 def blamed(runtime: Runtime, generation_id: int, error: Exception) -> Exception:
-    """The error to record for documents on which the store failed with ``error``: ServiceUnavailable, which charges none,
-    if it has no index of the generation. What this process knew of that is forgotten."""
+    """Return the error to record for documents on which the store failed with ``error``.
+
+    If the store no longer has the generation's index, that is a ServiceUnavailable, which charges no document. This
+    process then forgets what it knew of the index.
+    """
     if not isinstance(error, UsageError):
         return error
     try:
@@ -35,7 +40,10 @@ def blamed(runtime: Runtime, generation_id: int, error: Exception) -> Exception:
 
 
 def is_lost(runtime: Runtime, index: str) -> bool:
-    """Whether the store has no such index. What this process knew of it is forgotten then. Raises what the store raises."""
+    """Return whether the store has no such index, and if so forget what this process knew of it.
+
+    Raises the store's errors.
+    """
     if runtime.host.call(runtime.store.has_index, index):
         return False
     runtime.forget_index(index)

@@ -1,4 +1,4 @@
-"""Which parser a document gets, and the part of the chunk stage that runs in a child process."""
+"""Choose a document's parser, and run the part of the chunk stage that belongs in a child process."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from semantik_pipeline.plugins.host import PluginHost
     from semantik_pipeline.plugins.registry import LoadedPlugin
 
-#: A chunk budget for embedders that know no window.
+#: Chunk budget for embedders without a known window.
 UNLIMITED = 1 << 30
 
 
 def choose_parser(
     parsers: Sequence[LoadedPlugin], *, media_type: str | None, file_path: str | None, by_media_type: dict[str, str]
 ) -> str:
-    """The id of the parser: as configured, else by exact media type, by ``type/*``, by file extension.
+    """Return the id of the parser: as configured, else by exact media type, by ``type/*``, or by file extension.
 
-    Raises UnsupportedContent naming the media type.
+    Raises UnsupportedContent, naming the media type.
     """
     for pattern, plugin_id in by_media_type.items():
         if media_type and fnmatch.fnmatch(media_type, pattern):
@@ -61,7 +61,7 @@ def chosen(
     media_type: str | None,
     file_path: str | None,
 ) -> tuple[str, str]:
-    """A generation's parser for a body, and the key of what it makes of it. Raises UnsupportedContent."""
+    """Return a generation's parser for a body, and the key of the stored parse. Raises UnsupportedContent."""
     by_media_type = config["parsers"]["by_media_type"]
     parser = choose_parser(parsers, media_type=media_type, file_path=file_path, by_media_type=by_media_type)
     suffix = (file_path or "").rpartition(".")[2]
@@ -70,7 +70,7 @@ def chosen(
 
 @dataclass(frozen=True, kw_only=True)
 class ChunkRequest:
-    """What a child needs to parse and chunk one document. ``parsed`` is given where the parse is known already."""
+    """What a child needs to parse and chunk one document. ``parsed`` is set if the parse already exists."""
 
     content: bytes | None
     parsed: ParsedDocument | None
@@ -86,7 +86,7 @@ class ChunkRequest:
 
 
 def plugins_of(config: dict[str, Any], parser: str) -> dict[str, Any]:
-    """What works on a document by a collection's configuration, as a request names it."""
+    """Return the plugins and options for a document, from a collection's configuration, as fields of a ChunkRequest."""
     return {
         "parser": parser,
         "parser_options": config["parsers"]["options"].get(parser, {}),
@@ -99,9 +99,15 @@ def plugins_of(config: dict[str, Any], parser: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Chunked:
-    """What a child answers: the parse as it is stored, if it was made there, for nobody unpacks it in the process of the
-    model; the title that the parser found, and the hash of the text; the chunks; and what stands before each chunk's text in
-    the model's input (its title and headings, or nothing)."""
+    """A child's answer for one document.
+
+    - ``packed``: the parse in its stored form, if the child made it. It stays packed because the parent process, which
+      runs the model, must not spend time on unpacking it.
+    - ``title``: the title that the parser found.
+    - ``text_hash``: the hash of the text.
+    - ``chunks``: the chunks.
+    - ``leads``: for each chunk, the text before it in the model's input (title and headings, or empty).
+    """
 
     packed: bytes | None
     title: str | None
@@ -111,10 +117,10 @@ class Chunked:
 
 
 def parse_and_chunk(host: PluginHost, requests: list[ChunkRequest]) -> list[Chunked | bytes]:
-    """In the child: parse and chunk documents, every chunk with its lead within the model's window.
+    """Parse and chunk documents, in the child. Every chunk fits into the model's window together with its lead.
 
-    What a document raises is its answer, packed for the way to the parent (SkipDocument where there is no text), and
-    the others go on.
+    If a document raises an error, the packed error is its answer (SkipDocument if there is no text), and the other
+    documents go on.
     """
     return [_answer(host, request) for request in requests]
 
@@ -123,7 +129,7 @@ def _answer(host: PluginHost, request: ChunkRequest) -> Chunked | bytes:
     try:
         return _parse_and_chunk(host, request)
     except MemoryError:
-        raise  # the child says itself that its limit was too low
+        raise  # the child itself reports that its memory limit was too low
     except Exception as error:
         return report(error)
 
@@ -187,7 +193,7 @@ def _chunk(
 
 
 class Progress:
-    """How far a chunker is, told to the parent if it listens, and at most every second."""
+    """Reports a chunker's progress to the parent, at most once a second. Stops if the parent does not listen."""
 
     def __init__(self, host: PluginHost) -> None:
         self._host = host
@@ -199,20 +205,20 @@ class Progress:
         try:
             self._host.service("progress", float(share))
             self._next = time.monotonic() + TELL_SECONDS
-        except PluginError:  # not lent: nobody asks
+        except PluginError:  # the parent offers no such service
             self._next = float("inf")
 
 
-#: Seconds between two reports of a chunker's progress.
+#: Seconds between two progress reports of a chunker.
 TELL_SECONDS = 1.0
 
 
 def leads_of(
     chunks: Sequence[Chunk], title: str | None, window: int, count_tokens: Callable[[Sequence[str]], list[int]]
 ) -> list[str]:
-    """For each chunk, the title and headings that its text doesn't begin with, as far as the window has room.
+    """Return for each chunk the title and headings that its text does not begin with, if the window has room for them.
 
-    A passage deep in a document then knows what it is about: +0.8 points of nDCG@10 on Cranfield's 200-token chunks.
+    A passage deep in a document then carries its topic: +0.8 points of nDCG@10 on Cranfield's 200-token chunks.
     """
     leads = [_lead(chunk, title) for chunk in chunks]
     wanted = list(dict.fromkeys(lead for lead in leads if lead))
@@ -221,7 +227,7 @@ def leads_of(
     return [lead if lead and costs[lead] <= free else "" for lead, free in zip(leads, room, strict=True)]
 
 
-#: Tokens that two texts may take more together than apart.
+#: Number of tokens by which two joined texts may exceed the sum of both.
 SEAM = 4
 
 
@@ -231,13 +237,16 @@ def _lead(chunk: Chunk, title: str | None) -> str:
     return "".join(f"{part}\n" for part in parts if part and part not in start)
 
 
-#: Characters at the start of a chunk in which its own heading is looked for.
+#: Number of characters at the start of a chunk in which its own heading is searched.
 LEAD_LOOK = 300
 
 
 @lru_cache(maxsize=8)
 def _counter(embedder: EmbeddingPlugin) -> RememberedCounts:
-    """One counter for each embedder of the process: chunkers know it again, and keep what they learnt of it."""
+    """Return the process's one counter for an embedder.
+
+    Chunkers recognize the counter and keep what they learned about it.
+    """
     return RememberedCounts(embedder.count_tokens)
 
 
@@ -248,8 +257,11 @@ def chunk_config(
     parsed: ParsedDocument,
     embed: Callable[[Sequence[str]], Any],
 ) -> ChunkConfig:
-    """The chunker's options as the values that its contract names, within each other: the budget never exceeds the
-    model's window, nor the smallest chunk the budget, nor the overlap half of it."""
+    """Return the chunker's options as the values named by its contract, kept consistent with each other.
+
+    The budget never exceeds the model's window, the minimum chunk size never exceeds the budget, and the overlap never
+    exceeds half of the budget.
+    """
     named = {name: options[name] for name in _NAMED if options.get(name) is not None}
     budget = min(named.pop("max_tokens", ChunkConfig.max_tokens), window)
     least = min(named.pop("min_tokens", ChunkConfig.min_tokens), budget)
@@ -272,17 +284,19 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def storable(text: str) -> str:
-    """The text with what no database keeps (NUL, lone surrogates) replaced, character by character."""
+    """Replace every character that a database does not store (NUL, lone surrogates) by U+FFFD."""
     return _UNSTORABLE.sub("\ufffd", text)
 
 
-#: Levels of objects and lists that are kept of a value: the API writes no more than some 250 in an answer.
+#: Levels of nested objects and lists that are kept of a value. The API can write only about 250 levels in an answer.
 MOST_LEVELS = 64
 
 
 def storable_values(value: Any, levels: int = MOST_LEVELS) -> Any:
-    """JSON values all the way down: texts storable, what JSON doesn't know, and what lies deeper than that many levels, as
-    its text."""
+    """Return the value as plain JSON values with storable texts.
+
+    Values that JSON does not know, and everything nested deeper than ``levels``, become text.
+    """
     if isinstance(value, str):
         return storable(value)
     if levels and isinstance(value, dict):
@@ -296,4 +310,4 @@ def storable_values(value: Any, levels: int = MOST_LEVELS) -> Any:
     try:
         return storable(str(value))
     except RecursionError:
-        return "\u2026"  # too deep to be written at all
+        return "\u2026"  # nested too deeply to be written at all

@@ -1,4 +1,4 @@
-"""From chunk rows, embeddings and extractions to the points of a document."""
+"""Build the points of a document from chunk rows, embeddings and extractions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Batch:
-    """What the store is told for one epoch: points to write, and ids of which no more than these fields is new."""
+    """What is sent to the store for one epoch.
+
+    ``unchanged`` holds ``(fields, point ids)``: points of which only these fields are new.
+    """
 
     points: list[Point] = field(default_factory=list)
     unchanged: list[tuple[dict[str, Any], list[str]]] = field(default_factory=list)
@@ -36,14 +39,16 @@ class PointBuilder:
         self._batches: dict[int, Batch] = {}
         choices = generation.config["extraction"]["chunk"]
         self._extractors = {one["plugin"]: generation.fingerprints["extract"][one["plugin"]] for one in choices}
-        self.lacks: dict[tuple[int, int], str] = {}  # unit -> the stage that makes what it lacks
+        self.lacks: dict[tuple[int, int], str] = {}  # unit key -> the stage that makes what the unit lacks
 
     def batches(self) -> Iterator[tuple[int, Batch]]:
         yield from sorted(self._batches.items())
 
     def add(self, chunked: list[tuple[Unit, list[ChunkRow]]]) -> list[Unit]:
-        """Add these chunks of units; returns the units whose chunks were added, and not those of which an embedding or an
-        extraction is missing: :attr:`lacks` has these."""
+        """Add chunks of units. Returns the units whose chunks were added.
+
+        Units that lack an embedding or an extraction are not added; they are in :attr:`lacks`.
+        """
         with self._runtime.ledger.read() as tx:
             stored = [{} if unit.progress.get("rewrite") else _stored(tx, unit, rows) for unit, rows in chunked]
             changed = [
@@ -97,34 +102,42 @@ class PointBuilder:
             )
 
     def _extractions(self, tx: content.Transaction, rows: list[ChunkRow]) -> dict[tuple[str, str], Any]:
-        """(text hash, fingerprint) -> what an extractor found in that text."""
+        """Return the extraction results of the rows, by ``(text hash, fingerprint)``."""
         hashes = {row.text_hash for row in rows}
         return content.load_extractions(tx, [(text, one) for text in hashes for one in self._extractors.values()])
 
     def _unextracted(self, unit: Unit, rows: list[ChunkRow], found: dict[tuple[str, str], Any]) -> bool:
-        """Whether a result is gone that no failure of its extractor explains: another document that had the text may have
-        been deleted since."""
+        """Return whether a result is missing although its extractor noted no failure.
+
+        This happens if another document with the same text has been deleted in the meantime.
+        """
         expected = [one for plugin, one in self._extractors.items() if plugin not in (unit.notes or {})]
         return any((row.text_hash, one) not in found for row in rows for one in expected)
 
 
 def _stored(tx: content.Transaction, unit: Unit, rows: list[ChunkRow]) -> dict[str, str]:
-    """point id -> signature of what the store already has of these chunks, from the document's last revision."""
+    """Return, by point id, the signatures of these chunks' points that the store already has.
+
+    They come from the last indexed revision of the document.
+    """
     before = unit.indexed_chunks_epoch
     if before is None or before == unit.chunks_epoch:
         return {}
     return content.signatures(tx, unit, before, [row.point_id for row in rows])
 
 
-#: Stands in the payload for an empty list of principals, which to a store is the same as none. Nobody is called so.
+#: The payload value for an empty list of principals, because a store treats an empty list like a missing one. No
+#: principal has this name.
 NOBODY = ""
 
 
 def build_payload(
     unit: Unit, row: ChunkRow, extracted: dict[str, Any], revision: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Everything that filters, hits and verification need; absent parts are left out. ``revision`` is what
-    :func:`of_revision` says, for whoever has it at hand."""
+    """Return everything that filters, hits and verification need. Absent parts are left out.
+
+    ``revision`` is the result of :func:`of_revision`, if the caller already has it.
+    """
     payload: dict[str, Any] = {
         "document_id": unit.document_id,
         "document": unit.unique_id,
@@ -151,7 +164,7 @@ def build_payload(
 
 
 def of_revision(unit: Unit) -> dict[str, Any]:
-    """What each revision has anew, in the points of chunks too that are as they were: epoch, size and times (UTC)."""
+    """Return the fields that change with every revision, even for unchanged chunks: epoch, size and times (UTC)."""
     said = unit.metadata.get("modified") or unit.metadata.get("date")
     fields = {
         "epoch": unit.epoch,
@@ -164,8 +177,10 @@ def of_revision(unit: Unit) -> dict[str, Any]:
 
 
 def instant(told: Any) -> str | None:
-    """A time as RFC 3339 has it, in UTC and seconds: of a date as ISO 8601 writes it (what says no zone is UTC), or of
-    seconds since 1970; None for what is neither."""
+    """Return a time in RFC 3339 form, in UTC, with a resolution of seconds; None if the value is not a time.
+
+    Accepts an ISO 8601 date (UTC if it has no zone), or a float of seconds since 1970.
+    """
     try:
         at = datetime.fromtimestamp(told, UTC) if isinstance(told, float) else datetime.fromisoformat(told)
         return at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
@@ -174,11 +189,11 @@ def instant(told: Any) -> str | None:
 
 
 def sparse_text(unit: Unit, row: ChunkRow, title_weight: int = 1, heading_weight: int = 1) -> str:
-    """What the BM25 leg indexes of a chunk: its title and headings, each as often as it weighs, then its text.
+    """Return the text of a chunk for the BM25 leg: title and headings, each repeated by its weight, then its text.
 
-    So a word in the title counts as so many of it before its count is saturated, which is BM25F with one length for all
-    fields (Robertson, Zaragoza and Taylor, "Simple BM25 extension to multiple weighted fields", CIKM 2004), and every
-    store has it. A title that is a heading too counts once, as what weighs more.
+    A word in the title thus counts as often as the title's weight before its count is saturated. This is BM25F with one
+    length for all fields (Robertson, Zaragoza and Taylor, "Simple BM25 extension to multiple weighted fields", CIKM
+    2004), and it works in every store. A title that is also a heading counts once, with the larger weight.
     """
     weights: dict[str, int] = dict.fromkeys(row.metadata.get("section") or [], heading_weight)
     if unit.title:
