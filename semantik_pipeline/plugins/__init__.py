@@ -1,4 +1,4 @@
-"""The face that plugin authors import: every contract, value and error, nothing heavy.
+"""The public interface for plugin authors: re-exports every contract, value and error, and imports nothing heavy.
 
 The host itself (state file, loader, registry, child process) is in this package's modules and is not for authors.
 """

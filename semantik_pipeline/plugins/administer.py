@@ -1,7 +1,7 @@
-"""Plugins by the shared state file alone: list, show, enable, disable, configure, look whether they are healthy. Commands and
-the API go by ``semantik_pipeline.plugin_admin``, which keeps the ledger's mirror and audit trail as well.
+"""List, show, enable, disable, configure and health-check plugins through the shared state file alone.
 
-A change is a change of the shared state file; running workers go on with what they loaded until they are restarted.
+Commands and the API use ``semantik_pipeline.plugin_admin`` instead, which also keeps the ledger's mirror and the audit
+trail. A change takes effect when a process starts: running workers keep what they loaded until they are restarted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from semantik_pipeline.plugins.registry import LoadedPlugin, PluginRegistry
 from semantik_pipeline.plugins.secrets import redact, scrub
 from semantik_pipeline.plugins.state import PluginState, canonical, read_state, update_state
 
-#: In the order in which one is shown, where two packages have the same plugin id.
+#: By precedence: if two packages have the same plugin id, the plugin with the earlier status is shown.
 _STATUSES = ("loaded", "disabled", "failed", "conflict")
 
 Options = dict[str, Any]
@@ -31,11 +31,13 @@ Options = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class PluginInfo:
-    """A plugin as an operator sees it. ``status`` is loaded, disabled, failed or conflict; ``reason`` says why not,
-    or why it is not healthy. ``config`` is what the state file says, redacted. ``health`` is None if nobody asked.
+    """A plugin as an operator sees it.
 
-    Of a disabled or failed plugin, which is not imported, only what its package says is known. ``revision`` is the
-    state file's.
+    ``status`` is loaded, disabled, failed or conflict. ``reason`` says why the plugin is not loaded or not healthy.
+    ``config`` is the configuration in the state file, redacted. ``health`` is None if no health check was requested.
+    ``revision`` is the revision of the state file.
+
+    A disabled or failed plugin is not imported, so only its package's metadata is known.
     """
 
     id: str
@@ -66,8 +68,11 @@ def list_plugins(
     timeout: float = HEALTH_SECONDS,
     offered: Options | None = None,
 ) -> tuple[PluginInfo, ...]:
-    """Everything that is installed, what failed too, by kind and id. ``health`` asks each loaded one, all at once,
-    and takes no longer than ``timeout`` seconds in all; ``offered`` as in PluginState. Raises StateFileError."""
+    """Return every installed plugin, including the failed ones, sorted by kind and id.
+
+    ``health`` checks all loaded plugins at the same time, in at most ``timeout`` seconds in total. ``offered`` is
+    described in PluginState. Raises StateFileError.
+    """
     state = replace(read_state(state_file), offered=offered or {})
     registry, report = load_plugins(state)
     infos = [info for info in _infos(registry, report, state) if kind in (None, info.kind)]
@@ -83,7 +88,10 @@ def show_plugin(
     timeout: float = HEALTH_SECONDS,
     offered: Options | None = None,
 ) -> PluginInfo:
-    """One plugin, as :func:`list_plugins` has it. Raises PluginNotFoundError for an id that no installed package has, or StateFileError."""
+    """Return one plugin, in the form that :func:`list_plugins` uses.
+
+    Raises PluginNotFoundError if no installed package has the id, or StateFileError.
+    """
     names = require_candidate(plugin_id)
     state = replace(read_state(state_file), offered=offered or {})
     registry, report = load_plugins(state)
@@ -96,10 +104,10 @@ def show_plugin(
 def check_health(
     host: PluginHost, plugin_id: str, timeout: float = HEALTH_SECONDS, config: Options | None = None
 ) -> HealthStatus:
-    """Whether the plugin could work now, with its configuration. Never takes longer than ``timeout`` seconds.
+    """Check whether the plugin can work now with its configuration. Takes at most ``timeout`` seconds.
 
-    Unhealthy, with the reason: an unset environment variable, a wrong configuration, a check that raises or hangs.
-    Raises PluginNotFoundError.
+    The result is unhealthy, with a reason, if an environment variable is unset, the configuration is wrong, or the
+    check raises or hangs. Raises PluginNotFoundError.
     """
     loaded = host.registry.get(plugin_id)
     return check_all([loaded], host.state, timeout, config)[loaded.id]
@@ -109,7 +117,7 @@ def check_health(
 
 
 def enable(state_file: Path | str, plugin_id: str) -> PluginInfo:
-    """Enable a plugin; the answer says whether it loads. Raises PluginNotFoundError or StateFileError."""
+    """Enable a plugin; the result shows whether it loads. Raises PluginNotFoundError or StateFileError."""
     gone = require_candidate(plugin_id)
 
     def change(state: PluginState) -> PluginState:
@@ -121,7 +129,10 @@ def enable(state_file: Path | str, plugin_id: str) -> PluginInfo:
 
 
 def disable(state_file: Path | str, plugin_id: str) -> PluginInfo:
-    """Disable a plugin: no process that starts from now on imports it. Raises PluginNotFoundError or StateFileError."""
+    """Disable a plugin: processes that start from now on do not import it.
+
+    Raises PluginNotFoundError or StateFileError.
+    """
     require_candidate(plugin_id)
 
     def change(state: PluginState) -> PluginState:
@@ -142,11 +153,13 @@ def configure(
     anew: bool = False,
     check: Callable[[Options], None] | None = None,
 ) -> PluginInfo:
-    """Set and unset options in the state file, if what comes out is valid. ``anew``: these options and no others.
-    ``check`` is called with what there is, as it is shown, before anything is written, while nobody else writes.
+    """Set and unset options in the state file, if the resulting configuration is valid.
 
-    Raises PluginConfigError (then nothing is written), PluginNotFoundError or StateFileError. A disabled plugin is not
-    imported for this, so only secrets are refused; the rest is checked when it is enabled and used.
+    ``anew`` replaces the whole configuration with ``options``. ``check`` receives the current configuration, redacted,
+    before anything is written and while the file is locked against other writers.
+
+    Raises PluginConfigError (nothing is written), PluginNotFoundError or StateFileError. A disabled plugin is not
+    imported, so only raw secrets are refused; its other options are checked when it is enabled and used.
     """
     require_candidate(plugin_id)
     registry, _ = load_plugins(read_state(state_file))
@@ -227,7 +240,7 @@ def _loaded_info(plugin: LoadedPlugin, state: PluginState) -> PluginInfo:
 
 
 def _complaint(plugin: LoadedPlugin, state: PluginState) -> str | None:
-    """What is wrong with the configuration in the state file, if anything is."""
+    """Return what is wrong with the plugin's configuration in the state file, or None."""
     try:
         _check(PluginRegistry.of([plugin], {}), plugin.id, state.config_of(plugin.id))
     except PipelineError as error:

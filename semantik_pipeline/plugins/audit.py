@@ -1,7 +1,7 @@
-"""One JSON line for each thing that happens to a plugin, to the logger ``semantik.audit``.
+"""Writes one JSON line to the logger ``semantik.audit`` for each event of a plugin.
 
-``{"at", "event", "plugin", "outcome", "reason", "revision"}``; event is load, enable, disable, configure or health.
-A reason never carries a secret: whoever calls :func:`record` has scrubbed it.
+The line is ``{"at", "event", "plugin", "outcome", "reason", "revision"}``; ``event`` is load, enable, disable,
+configure or health. The caller of :func:`record` must scrub secrets from ``reason`` first.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import logging
 from datetime import UTC, datetime
 
 LOGGER = logging.getLogger("semantik.audit")
-LOGGER.addHandler(logging.NullHandler())  # where nobody asked for it, warnings don't spill on standard error
+LOGGER.addHandler(logging.NullHandler())  # without a configured handler, warnings would be printed to standard error
 
-#: Outcomes that an operator should see without asking for detail.
+#: Outcomes that are logged as warnings, so that an operator sees them at the default log level.
 _LOUD = {"failed", "conflict", "refused", "unhealthy"}
 
 
 def record(event: str, plugin: str, outcome: str, reason: str | None = None, revision: int | None = None) -> None:
-    """Write the line; ``failed``, ``conflict``, ``refused`` and ``unhealthy`` as warnings, the rest as information."""
+    """Write the line: ``failed``, ``conflict``, ``refused`` and ``unhealthy`` as warnings, other outcomes as info."""
     line = {
         "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "event": event,

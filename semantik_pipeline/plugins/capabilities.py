@@ -1,4 +1,4 @@
-"""What plugins of each kind offer, for those who choose one: capabilities, and the fields of their configuration."""
+"""The capabilities and configuration fields of plugins, for a client that lets a user choose a plugin."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ log = logging.getLogger(__name__)
 
 
 def capabilities_of(plugin: LoadedPlugin) -> dict[str, Any]:
-    """What its manifest says, and what its kind asks it for. A plugin that fails to answer says why under ``error``."""
+    """Return the capabilities from the manifest and those that the kind's own methods report.
+
+    If such a method raises, the message is under ``error``.
+    """
     found = dict(plugin.manifest.capabilities)
     ask = _ASKED.get(plugin.kind)
     if ask is None:
@@ -29,8 +32,11 @@ def capabilities_of(plugin: LoadedPlugin) -> dict[str, Any]:
 
 
 def fields_of(plugin: LoadedPlugin) -> list[dict[str, Any]]:
-    """The options as a form shows them: ``name``, ``type``, ``label``, ``required``, ``default``, ``secret`` (give it as
-    ``NAME_env``), ``description`` and ``choices`` where the schema has them."""
+    """Return the plugin's options as fields of a form.
+
+    Each field has ``name``, ``type``, ``label``, ``required``, ``default``, ``secret``, ``description`` and
+    ``choices``; the last two are None if the schema has none. A ``secret`` option is set through ``NAME_env``.
+    """
     schema = configured.schema_of(plugin) or {}
     properties = schema.get("properties", {})
     given = _own_fields(plugin) or [{"name": name} for name in properties]

@@ -1,8 +1,8 @@
-"""The killable child process: plugin code for parsing, chunking and extracting runs there.
+"""A pool of killable child processes, in which plugin code for parsing, chunking and extracting runs.
 
-A hang, a crash or a leak costs one document, and Python code there never starves the model of this interpreter.
-Children are fresh interpreters (no fork: they inherit no lock, socket or thread), load their plugins once, and are
-kept for the next request. Run as a module, this file is such a child.
+A hang, a crash or a leak costs one document, and Python code in a child never holds the interpreter lock that the
+model in this process needs. Children are fresh interpreters, not forks, so they inherit no lock, socket or thread.
+Each loads its plugins once and is kept for later requests. Run as a module, this file is a child's entry point.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from semantik_pipeline.plugins.state import PluginState, read_state
 if TYPE_CHECKING:
     from semantik_pipeline.plugins.child_process import ChildProcess
 
-#: Seconds between two calls of ``waiting`` while a request waits for a child.
+#: Seconds between two calls of ``waiting`` while a request waits for a free child.
 WAITING_SECONDS = 1.0
 
 
 class ChildPool:
-    """Up to ``size`` children, started on demand. Safe from every thread; more requests than children wait."""
+    """Up to ``size`` children, started on demand. Thread-safe; requests wait while all children are busy."""
 
     def __init__(
         self,
@@ -36,9 +36,9 @@ class ChildPool:
         kinds: Iterable[str] | None,
         memory_mb: int,
     ) -> None:
-        """The state is read here, once: children that start later load the very same plugins.
+        """Read the plugin state once, so that children that start later load the same plugins.
 
-        ``memory_mb`` is what a request may need above an idle child, in MiB.
+        ``memory_mb`` is how much memory, in MiB, a request may use in addition to that of an idle child.
         """
         self._size = max(1, size)
         self._state = state_file if isinstance(state_file, PluginState) else read_state(state_file)
@@ -50,7 +50,7 @@ class ChildPool:
         self._all: set[ChildProcess] = set()
         self._closed = False
         # The kernel kills a child when the *thread* that started it ends (PR_SET_PDEATHSIG), and the callers' threads
-        # come and go. This one stays as long as the pool.
+        # may end early. This thread lives as long as the pool.
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="semantik-child-starter")
 
     def run(
@@ -61,13 +61,14 @@ class ChildPool:
         services: dict[str, Callable[..., Any]] | None = None,
         waiting: Callable[[], None] = lambda: None,
     ) -> Any:
-        """``function(host, *args)`` in a child, and its result.
+        """Run ``function(host, *args)`` in a child and return its result.
 
-        ``function`` is a module-level function; ``host`` is a PluginHost there, and ``host.service(name, *args)`` calls
-        ``services[name]`` here, in this thread. ``deadline`` is in seconds from the moment a child is at hand; what
-        the services take does not count. ``waiting()`` is called every second until then, and at that moment.
+        ``function`` must be a module-level function. Its ``host`` is a PluginHost in the child;
+        ``host.service(name, *args)`` calls ``services[name]`` in this process and thread. ``deadline`` is in seconds,
+        counted from the moment a child is available, without the time that services take. ``waiting()`` is called
+        every second until a child is available, and once more at that moment.
 
-        Raises what the function raises (with ``child_traceback``), ChildTimeout, ChildCrashed, ChildOutOfMemory;
+        Raises the function's own exception (with ``child_traceback``), ChildTimeout, ChildCrashed or ChildOutOfMemory;
         ServiceUnavailable if no child can be started.
         """
         what = f"{getattr(function, '__qualname__', function)}"
@@ -82,7 +83,7 @@ class ChildPool:
                 child.await_ready()
                 waiting()
                 tag, body = child.ask(what, request, deadline, services or {})
-            except BaseException:  # whatever it is, this child may be in the middle of something
+            except BaseException:  # after any exception the child may still be busy, so it can't be reused
                 self._discard(child)
                 raise
             self._give_back(child, keep=tag != frames.OUT_OF_MEMORY)
@@ -91,7 +92,7 @@ class ChildPool:
         return self._outcome(what, tag, body)
 
     def close(self) -> None:
-        """End all children; requests under way fail. Closing twice is fine."""
+        """Kill all children; running requests fail. Idempotent."""
         with self._lock:
             self._closed = True
             children = list(self._all)
@@ -104,7 +105,10 @@ class ChildPool:
             child.kill()
 
     def _take(self) -> ChildProcess:
-        """A child that nobody else has. Call with a slot, which says that there is one, or room for one."""
+        """Return a child for exclusive use, starting one if none is idle.
+
+        The caller must hold one of ``_slots``, which guarantees that a child is idle or may be started.
+        """
         while True:
             with self._lock:
                 if self._closed:
@@ -113,7 +117,7 @@ class ChildPool:
             if child is None:
                 try:
                     self._starter.submit(self._start).result()
-                except (OSError, RuntimeError) as error:  # no process, pipe or thread is to be had
+                except (OSError, RuntimeError) as error:  # the system has no process, pipe or thread left
                     raise ServiceUnavailable(f"A child process for plugins could not start: {error}.") from error
             elif child.alive:  # it may have been killed while it was idle
                 return child
@@ -121,8 +125,11 @@ class ChildPool:
                 self._discard(child)
 
     def _start(self) -> None:
-        """One more idle child, unless there are as many as may be: a start that failed for want of a thread stays in the
-        queue of the next thread."""
+        """Start one more idle child, unless the pool is full.
+
+        The pool can be full: if the starter's thread could not be created, the failed start stays in the executor's
+        queue and runs later, with the next thread.
+        """
         from semantik_pipeline.plugins.child_process import ChildProcess
 
         with self._lock:

@@ -1,4 +1,4 @@
-"""Exceptions on their way out of a child process: as they are where that is safe, else as their text."""
+"""Transfers exceptions out of a child process: as objects where that is safe, otherwise as text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from semantik_pipeline.plugins.secrets import REDACTED
 
 @dataclass(frozen=True)
 class ErrorReport:
-    """``pickled`` is the exception itself, if it survives pickling; the rest is text."""
+    """A description of an exception. ``pickled`` is the exception itself, or None if it does not survive pickling."""
 
     type_name: str
     text: str
@@ -26,7 +26,7 @@ class ErrorReport:
 
 
 def report(error: BaseException) -> bytes:
-    """The frame body for an exception, in whose words no secret of this process is left."""
+    """Return the frame body for an exception, with the secrets that this process knows replaced."""
     kind = type(error)
     _cleanse(error)
     return dump(
@@ -42,16 +42,16 @@ def report(error: BaseException) -> bytes:
 
 
 def rebuild(body: bytes) -> BaseException:
-    """The exception to raise, with ``child_traceback``: the child's traceback as text.
+    """Return the exception to raise; its ``child_traceback`` is the child's traceback as text.
 
-    One that cannot be rebuilt without importing something new becomes a PermanentError with its type and text.
+    An exception that could only be rebuilt by importing a new module becomes a PermanentError with its type and text.
     """
     found = ErrorReport(*pickle.loads(body))
     error: Any = None
     if found.pickled is not None:
         try:
             error = _KnownTypes(io.BytesIO(found.pickled)).load()
-        except Exception:  # whatever a stranger's __reduce__ may raise; the text is enough
+        except Exception:  # a third-party __reduce__ may raise anything; the text is enough
             error = None
     if not isinstance(error, Exception):
         error = PermanentError(f"{found.type_name}: {found.text}" if found.text else found.type_name)
@@ -60,12 +60,12 @@ def rebuild(body: bytes) -> BaseException:
 
 
 def _clean(text: str) -> str:
-    """Without what this process knows to be secret; the shapes of others the parent knows as well."""
+    """Replace the secrets that this process knows; the parent replaces texts that have the shape of a credential."""
     return KNOWN.replaced(text, REDACTED)
 
 
 def _cleanse(error: BaseException) -> None:
-    """Take secrets out of an exception's own words, where they are words."""
+    """Replace secrets in the exception's string arguments, message and hint."""
     args = tuple(_clean(one) if isinstance(one, str) else one for one in error.args)
     if any(one is not before for one, before in zip(args, error.args, strict=True)):
         error.args = args
@@ -84,8 +84,10 @@ def _pickled(error: BaseException) -> bytes | None:
 
 
 class _KnownTypes(pickle.Unpickler):
-    """Finds only what is imported already, the standard library and our own: an error of a parser must not make the
-    parent import that parser."""
+    """An unpickler that only resolves imported modules, the standard library and this package.
+
+    An error from a parser must not make the parent import that parser.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         top = module.partition(".")[0]

@@ -1,6 +1,6 @@
-"""The child's side: ``python -m semantik_pipeline.plugins.child``. Loads its plugins once, then answers requests.
+"""The child process's main loop: loads the plugins once, then answers one request at a time.
 
-Only one request is worked on at a time. The child ends when its parent's pipe closes.
+``python -m semantik_pipeline.plugins.child`` runs it. The child ends when its parent closes the request pipe.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from semantik_pipeline.plugins.loader import load_plugins
 
 
 class ChildHost(PluginHost):
-    """A plugin host whose services are the parent's."""
+    """A plugin host that forwards service calls to the parent process."""
 
     wire: tuple[int, int]
 
@@ -32,7 +32,7 @@ class ChildHost(PluginHost):
         self._asking = threading.Lock()
 
     def service(self, name: str, *args: Any) -> Any:
-        """Call what the parent lends under ``name``; raises what it raises."""
+        """Call the parent's service ``name`` and return its result; raises the exception of the service."""
         requests, replies = self.wire
         with self._asking:
             frames.write_frame(replies, frames.SERVICE, frames.dump((name, args)))
@@ -43,19 +43,19 @@ class ChildHost(PluginHost):
 
 
 def main(parent: int) -> None:
-    """Serve until the parent is gone."""
+    """Serve requests until the parent is gone."""
     requests, replies = _take_pipes()
     _die_with(parent)
     faulthandler.enable()
     with suppress(EOFError, BrokenPipeError):
         serve(requests, replies)
-    os._exit(0)  # threads that a plugin left behind must not keep the child
+    os._exit(0)  # threads that a plugin left running must not keep the child alive
 
 
 def serve(requests: int, replies: int) -> None:
     _, hello = frames.read_frame(requests)
     path, rest = pickle.loads(hello)
-    sys.path[:] = path  # so that the child finds what its parent finds
+    sys.path[:] = path  # the child must find the same modules as its parent
     try:
         state, kinds, memory_mb = pickle.loads(rest)
         registry, load_report = load_plugins(state, kinds)
@@ -72,7 +72,7 @@ def serve(requests: int, replies: int) -> None:
 
 
 def answer(host: ChildHost, request: bytes) -> tuple[bytes, bytes]:
-    """(tag, body) of the answer to one request."""
+    """Run one request and return its answer as (tag, body)."""
     try:
         function, args = pickle.loads(request)
         return frames.VALUE, _dumped(function(host, *args))
@@ -89,13 +89,13 @@ def _dumped(result: Any) -> bytes:
         raise
     except Exception as error:
         told = f"The result, a {type(result).__name__}, can't be sent from the child process: {error}."
-        raise PermanentError(told) from error  # the next child would give the same
+        raise PermanentError(told) from error  # permanent: a retry in another child would fail the same way
 
 
 def limit_memory(megabytes: int) -> None:
-    """Let the address space grow by so much above what the idle child has.
+    """Limit the growth of this process's address space to ``megabytes`` above its current resident size.
 
-    On Linux alone: elsewhere RLIMIT_AS is not kept, and the parent's look at the resident size has to do.
+    Linux only: other systems do not enforce RLIMIT_AS, and there the parent watches the child's resident size instead.
     """
     if sys.platform != "linux":
         return
@@ -110,7 +110,7 @@ def limit_memory(megabytes: int) -> None:
 
 
 def _take_pipes() -> tuple[int, int]:
-    """The request and reply pipes, moved away from 0 and 1, so that a plugin that prints or reads harms nothing."""
+    """Move the request and reply pipes away from file descriptors 0 and 1, so that a plugin may print or read input."""
     requests, replies = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -120,11 +120,11 @@ def _take_pipes() -> tuple[int, int]:
 
 
 def _die_with(parent: int) -> None:
-    """Have the kernel kill this process when the parent dies (Linux); the closing pipe does it for an idle child."""
+    """Let the kernel kill this process when the parent dies (Linux). An idle child also ends when its pipe closes."""
     if sys.platform == "linux":
         import ctypes
 
         pr_set_pdeathsig = 1  # linux/prctl.h
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before we asked
+    if os.getppid() != parent:  # the parent died before prctl was called
         os._exit(0)

@@ -1,4 +1,4 @@
-"""One child process as its parent sees it: started, asked, watched, killed."""
+"""The parent's side of one child process: starts it, sends requests, watches its memory, kills it."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ LOGGER = logging.getLogger("semantik.plugins.child")
 
 #: Seconds that a new child may take to load its plugins.
 START_SECONDS = 60.0
-#: Lines of the child's standard error that are kept for the message about its death.
+#: Lines of the child's standard error that are kept, for the error message if it dies.
 KEPT_LINES = 60
-#: A child that keeps more than this share of its memory limit after a request is not used again.
+#: A child that holds more than this share of its memory limit after a request is not used again.
 RETIRE_SHARE = 0.75
-#: A child that was last seen above this share of its limit and then died is taken to have died of it: C code often
-#: aborts where Python raises MemoryError.
+#: If a child dies and was last measured above this share of its limit, the cause is reported as out of memory: C code
+#: often aborts where Python raises MemoryError.
 SUSPECT_SHARE = 0.8
-#: Of a pipe to or from a child; the system gives 64 KiB unasked.
+#: Capacity of a pipe to or from a child; the system's default is 64 KiB.
 PIPE_BYTES = 1 << 20
 
 Services = Mapping[str, Callable[..., Any]]
 
 
 class ChildProcess:
-    """Belongs to one thread at a time."""
+    """A started child process. Not thread-safe: used by one thread at a time."""
 
     def __init__(self, state: PluginState, kinds: tuple[str, ...] | None, memory_mb: int) -> None:
         command = [sys.executable, "-P", "-m", "semantik_pipeline.plugins.child", str(os.getpid())]
@@ -54,16 +54,16 @@ class ChildProcess:
             stderr=subprocess.PIPE,
             bufsize=0,
             env={**_FEW_THREADS, **os.environ, "MALLOC_ARENA_MAX": "2"},
-            start_new_session=True,  # a process group of its own, so that what a plugin starts is killed with it
+            start_new_session=True,  # a separate process group, so that processes a plugin starts are killed with it
         )
         try:
             self._attend(state, kinds, memory_mb)
-        except BaseException:  # nobody knows of the process yet
+        except BaseException:  # no caller has a reference to the process yet
             self.kill()
             raise
 
     def _attend(self, state: PluginState, kinds: tuple[str, ...] | None, memory_mb: int) -> None:
-        """Listen to it, watch it, and tell it what it needs."""
+        """Start the thread that reads its standard error, set up the pipes, and send it its configuration."""
         assert self._process.stdin and self._process.stdout
         self._said: deque[str] = deque(maxlen=KEPT_LINES)
         self._asked_in = contextvars.copy_context()
@@ -79,7 +79,7 @@ class ChildProcess:
             _enlarge(pipe)
         self._wire = frames.Wire(*pipes, self._watch, self._pardoned)
         hello = frames.dump((list(sys.path), frames.dump((state, kinds, memory_mb))))
-        with suppress(EOFError, frames.DeadlinePassed):  # a child that is gone already is found out by await_ready
+        with suppress(EOFError, frames.DeadlinePassed):  # await_ready reports a child that is dead already
             self._wire.send(frames.HELLO, hello, time.monotonic() + START_SECONDS)
 
     @property
@@ -92,11 +92,11 @@ class ChildProcess:
 
     @property
     def bloated(self) -> bool:
-        """Whether it keeps so much memory after a request that the next one might be charged for it."""
+        """Whether it holds so much memory after a request that the next request might exceed the limit."""
         return self._size() - self._idle_size > RETIRE_SHARE * self._memory
 
     def await_ready(self) -> None:
-        """Wait until it has loaded its plugins. Raises what kept it from that, or ServiceUnavailable."""
+        """Wait until it has loaded its plugins. Raises the error of the child's start, or ServiceUnavailable."""
         if self._ready:
             return
         try:
@@ -111,10 +111,10 @@ class ChildProcess:
         self._ready = True
 
     def ask(self, what: str, request: bytes, deadline: float, services: Services) -> tuple[bytes, bytes]:
-        """Send a request and return the answer, (tag, body). Serves the child's service calls meanwhile.
+        """Send a request and return the answer as (tag, body). Serves the child's service calls meanwhile.
 
-        ``deadline`` is in seconds; what the services take does not count, nor does waiting for a processor. Raises ChildTimeout, ChildCrashed or
-        ChildOutOfMemory; after any of them the child is of no more use.
+        ``deadline`` is in seconds, without the time that services take or that the child waits for a processor.
+        Raises ChildTimeout, ChildCrashed or ChildOutOfMemory; after any of them the child can't be used again.
         """
         until = time.monotonic() + deadline
         self._asked_in = contextvars.copy_context()
@@ -141,9 +141,9 @@ class ChildProcess:
             raise self._death(what) from None
 
     def kill(self) -> None:
-        """Kill it and everything in its process group, at once. Killing twice is fine."""
+        """Kill it and everything in its process group, immediately. Idempotent."""
         with suppress(ProcessLookupError, PermissionError):
-            if self._process.returncode is None:  # once it is reaped, its number may be somebody else's
+            if self._process.returncode is None:  # after it is reaped, its pid may belong to another process
                 os.killpg(self.pid, signal.SIGKILL)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(5)
@@ -154,7 +154,7 @@ class ChildProcess:
     # -- watching -----------------------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        """Kill it when its resident size passes the limit, for where the address space cannot be limited."""
+        """Kill it if its resident size exceeds the limit, for systems that cannot limit the address space."""
         if not self._ready:
             return
         self._largest = max(self._largest, self._size() - self._idle_size)
@@ -166,7 +166,10 @@ class ChildProcess:
         return min(self._waited() - self._waited_before, self._most_pardoned)
 
     def _waited(self) -> float:
-        """Seconds that its threads were ready to run and had no processor; 0 where the kernel does not say (Linux does)."""
+        """Return the seconds that its threads were runnable but had no processor; 0 if the kernel does not report it.
+
+        Linux reports it.
+        """
         waited = 0
         for schedule in Path(f"/proc/{self.pid}/task").glob("*/schedstat"):
             with suppress(OSError, ValueError, IndexError):  # threads end, and some kernels don't count
@@ -187,7 +190,7 @@ class ChildProcess:
 
     def _death(self, what: str) -> ChildCrashed | ChildOutOfMemory:
         with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)  # before it is reaped: whatever it started must not outlive it
+            os.killpg(self.pid, signal.SIGKILL)  # before it is reaped, so that processes it started do not outlive it
         code = self._process.wait()
         said = self._last_words()
         self.kill()
@@ -199,13 +202,13 @@ class ChildProcess:
         return error
 
     def _listen(self) -> None:
-        """Keep the child's standard error (a plugin's prints too) out of the terminal, but at hand."""
+        """Read the child's standard error, including a plugin's prints: log it and keep the last lines for errors."""
         errors = self._process.stderr
         assert errors is not None
         for line in iter(partial(errors.readline, 4096), b""):
             text = line.decode("utf-8", "replace").rstrip()
             self._said.append(text)
-            self._asked_in.run(LOGGER.debug, "%d: %s", self.pid, text)  # its lines are about what it works on
+            self._asked_in.run(LOGGER.debug, "%d: %s", self.pid, text)  # in the context of the current request
         errors.close()
 
     def _last_words(self) -> str:
@@ -213,12 +216,12 @@ class ChildProcess:
         return "\n".join(self._said)
 
 
-#: The children are many and each works on one document: numeric libraries need no threads of their own there.
+#: Many children run side by side, each on one document, so numeric libraries get a single thread in each.
 _FEW_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 def _enlarge(pipe: int) -> None:
-    """Documents are megabytes: fewer, larger reads, where the system has such pipes to spare for this user."""
+    """Enlarge a pipe: documents are megabytes, so fewer and larger reads are faster. Skipped if the system refuses."""
     if sys.platform == "linux":
         import fcntl
 
@@ -227,7 +230,7 @@ def _enlarge(pipe: int) -> None:
 
 
 def _served(body: bytes, services: Services) -> tuple[bytes, bytes]:
-    """The answer to a child's service call."""
+    """Run a child's service call and return the answer as (tag, body)."""
     try:
         name, args = pickle.loads(body)
         if name not in services:

@@ -1,4 +1,4 @@
-"""Whether a plugin's manifest is its own and what it asks for is here: the plugin API, installed packages."""
+"""Checks that a manifest belongs to its plugin, and that the plugin API and packages it requires are installed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from semantik_pipeline.errors import PluginCompatibilityError, PluginLoadError
 
 
 def check_manifest(manifest: PluginManifest, plugin_id: str, kind: str) -> None:
-    """Raise PluginLoadError if the manifest is another plugin's, PluginCompatibilityError if it asks too much."""
+    """Check a manifest.
+
+    Raises PluginLoadError if its id or type differs from the plugin's, PluginCompatibilityError if a requirement is
+    not met.
+    """
     for name, said, meant in (("id", manifest.id, plugin_id), ("type", manifest.type, kind)):
         if said != meant:
             raise PluginLoadError(

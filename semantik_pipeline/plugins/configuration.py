@@ -1,8 +1,9 @@
-"""A plugin's effective configuration: who says what, what is valid, what shapes the output. Nothing here is
-kept; the variables of the environment that options name are read when they are asked for.
+"""A plugin's effective configuration: precedence, validation, and the options that shape its output.
 
-Precedence, lowest first: schema defaults, shared state file, what the collection (or source) gives. Within a
-generation the output-shaping options are frozen: there the state file speaks only for the operational ones.
+Precedence, lowest first: schema defaults, what the process offers, shared state file, options of the collection or
+source. Within a generation the output-shaping options are frozen, and the state file sets only the operational ones.
+
+Results are not cached; environment variables that options refer to are read on every call.
 """
 
 from __future__ import annotations
@@ -52,17 +53,18 @@ Schema = dict[str, Any] | None
 
 
 def schema_of(plugin: LoadedPlugin) -> Schema:
-    """The plugin's normalised configuration schema."""
+    """Return the plugin's normalised configuration schema."""
     return normalise_schema(plugin.manifest.config_schema)
 
 
 def effective_config(
     plugin: LoadedPlugin, state: PluginState, given: Options | None = None, *, frozen: bool = False
 ) -> Options:
-    """The options that count, validated, with references to the environment unresolved.
+    """Return the validated effective options; references to environment variables stay unresolved.
 
-    Lowest first: the schema's defaults, what the process offers, the state file, ``given``. With ``frozen`` the ``given`` options are a generation's: the state file adds operational ones only. Raises
-    PluginConfigError naming the plugin, the option and what is expected.
+    Precedence, lowest first: schema defaults, what the process offers, the state file, ``given``. With ``frozen``,
+    ``given`` are a generation's options, and the state file adds only operational ones. Raises PluginConfigError,
+    which names the plugin, the option and the expected value.
     """
     schema, given = schema_of(plugin), dict(given or {})
     stated = state.config_of(plugin.id)
@@ -73,22 +75,27 @@ def effective_config(
     options = layered(defaults, stated, given)
     if options != defaults or (schema or {}).get("required"):
         validate_config(plugin.id, schema, options)
-    for name, variable in options.items():  # whoever reads them may be a child, whose errors are told here
+    for name, variable in options.items():  # a child process may read these variables, and its errors are shown here
         if is_env_reference(name, field_of(schema, name)) and (value := os.environ.get(str(variable))) is not None:
             _know(name, value, schema)
     return options
 
 
 def validate_part(plugin: LoadedPlugin, options: Options) -> None:
-    """Raise PluginConfigError unless these options fit, as a part: what else is demanded may come from a collection or
-    a source."""
+    """Raise PluginConfigError unless these options are valid as a part of a configuration.
+
+    Missing required options are allowed: a collection or a source may set them.
+    """
     schema = without_demands(schema_of(plugin))
     validate_config(plugin.id, schema, layered(defaults_of(schema), options))
 
 
 def check_passing(plugin: LoadedPlugin, given: Options) -> None:
-    """Raise PluginConfigError unless whoever asks one question may choose these options for it: they say what comes out,
-    not how the plugin works or with whom it talks."""
+    """Raise PluginConfigError unless a caller may set these options for a single query.
+
+    Allowed are options that shape the output. Operational options and references to environment variables, which
+    say how the plugin works or which service it calls, are not.
+    """
     schema = schema_of(plugin)
     known = (schema or {}).get("properties", {})
     for name in given:
@@ -100,24 +107,24 @@ def check_passing(plugin: LoadedPlugin, given: Options) -> None:
 
 
 def offered(schema: Schema, state: PluginState) -> Options:
-    """What the process offers, of the operational options that the schema names."""
+    """Return those options offered by the process that the schema declares and that are operational."""
     known = (schema or {}).get("properties", {})
     return {name: value for name, value in state.offered.items() if name in known and is_operational(name, schema)}
 
 
 def missing_options(plugin: LoadedPlugin, state: PluginState, given: Options | None = None) -> list[str]:
-    """Required options that nobody has given, themselves or by the environment."""
+    """Return the required options that are set neither directly nor through an environment variable."""
     schema = schema_of(plugin)
     options = layered(defaults_of(schema), state.config_of(plugin.id), given or {})
     return [name for name in (schema or {}).get("required", []) if not {name, f"{name}_env"} & set(options)]
 
 
 def resolve_env(options: Options, schema: Schema = None, *, plugin_id: str = "", strict: bool = True) -> Options:
-    """The options with ``foo`` beside each ``foo_env``, read from the environment. From then on the process knows these
-    values, and keeps them out of errors and logs.
+    """Return the options with ``foo`` added for each ``foo_env``, read from the environment.
 
-    Only for making an instance; the result is never stored or shown. An unset variable raises VariableNotSet
-    naming it; not ``strict``, its option is left out.
+    Use the result only to make an instance; never store or show it. The values that are read are added to the known
+    secrets, so errors and logs no longer show them. An unset variable raises VariableNotSet, which names it; without
+    ``strict``, the option is left out instead.
     """
     resolved = dict(options)
     for name, variable in options.items():
@@ -142,8 +149,10 @@ def resolve_env(options: Options, schema: Schema = None, *, plugin_id: str = "",
 
 
 def _know(name: str, value: str, schema: Schema) -> None:
-    """Keep a value that this reference reads out of what this process tells; a plain word only for an option whose name
-    or schema says secret."""
+    """Add a value that this reference reads to the known secrets.
+
+    A plain word is added only if the option's name or schema declares a secret.
+    """
     target = _target_of(name)
     declared = is_declared_secret(field_of(schema, target)) or is_declared_secret(field_of(schema, name))
     if declared or is_secret_name(target) or not is_plain_word(value):
@@ -151,10 +160,11 @@ def _know(name: str, value: str, schema: Schema) -> None:
 
 
 def is_operational(name: str, schema: Schema) -> bool:
-    """Whether an option says how, not what: it is never frozen and no part of a fingerprint.
+    """Whether an option controls how the plugin works and not its output.
 
-    So are options marked ``x-operational``, secrets, and references to the environment; but ``model_env`` shapes the
-    output as much as ``model`` does.
+    An operational option is never frozen and is no part of a fingerprint. Operational are options marked
+    ``x-operational``, secrets, and references to environment variables. Exception: ``model_env`` shapes the output as
+    much as ``model`` does.
     """
     field = field_of(schema, name)
     if is_env_reference(name, field):
@@ -164,7 +174,7 @@ def is_operational(name: str, schema: Schema) -> bool:
 
 
 def shaping_options(options: Options, schema: Schema) -> Options:
-    """The options that shape the output. Where one is given by the environment, its value there."""
+    """Return the options that shape the output. A reference is replaced by the value of its environment variable."""
     shaping = {}
     for name, value in options.items():
         if is_operational(name, schema):
@@ -177,13 +187,13 @@ def shaping_options(options: Options, schema: Schema) -> Options:
 
 
 def fingerprint_of(plugin_id: str, output_version: str, shaping: Options, revision: str | None, *extra: str) -> str:
-    """32 hex digits: the first half of the SHA-256 over the canonical JSON of everything that shapes the output."""
+    """Return the first half, 32 hex digits, of the SHA-256 of the canonical JSON of all that shapes the output."""
     content = canonical_json([plugin_id, output_version, shaping, revision, *extra])
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
 def canonical_json(value: Any) -> str:
-    """One text for equal values: sorted keys, no spaces, ASCII."""
+    """Return the same text for equal values: sorted keys, no spaces, ASCII."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
 
 
@@ -191,7 +201,7 @@ def canonical_json(value: Any) -> str:
 
 
 def layered(*layers: Mapping[str, Any]) -> Options:
-    """Later layers win; ``foo`` and ``foo_env`` are two ways to say one thing, so either replaces the other."""
+    """Merge option layers; later layers win. ``foo`` and ``foo_env`` are the same option and replace each other."""
     options: Options = {}
     for layer in layers:
         for name in layer:
@@ -201,5 +211,5 @@ def layered(*layers: Mapping[str, Any]) -> Options:
 
 
 def _target_of(name: str) -> str:
-    """The option that a reference fills: ``api_key_env`` fills ``api_key``; a declared reference fills itself."""
+    """Return the option that a reference sets: ``api_key_env`` sets ``api_key``; a declared reference sets itself."""
     return name.removesuffix("_env") or name

@@ -1,4 +1,4 @@
-"""Finding plugins without importing them: the entry points of the group ``semantik.plugins``, as candidates."""
+"""Finds installed plugins without importing them: the entry points of the group ``semantik.plugins``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from semantik_pipeline.errors import PluginNotFoundError
 from semantik_pipeline.plugins.state import PluginState, canonical
 
 ENTRY_POINT_GROUP = "semantik.plugins"
-#: The distribution whose plugins are the built-ins.
+#: The distribution whose plugins count as built-in.
 BUILTIN_DISTRIBUTION = "semantik-pipeline"
 
 _GOOD_NAME = re.compile(r"[a-z0-9]+([-_][a-z0-9]+)*")
@@ -21,9 +21,9 @@ _GOOD_NAME = re.compile(r"[a-z0-9]+([-_][a-z0-9]+)*")
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """An entry point and what its name says: the plugin's id, and its kind if the name starts with one.
+    """An entry point and what its name tells: the plugin's id, and its kind if the name starts with one.
 
-    ``origin`` is the distribution and its version, ``semantik-pipeline 2.0.0.dev0``.
+    ``origin`` is the distribution and its version, for example ``semantik-pipeline 2.0.0.dev0``.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Candidate:
 
     @property
     def complaint(self) -> str | None:
-        """What is wrong with the name, and how it should look; None if it is fine."""
+        """What is wrong with the entry point's name and how to write it; None if the name is valid."""
         if _GOOD_NAME.fullmatch(self.name):
             return None
         kinds = " | ".join(KINDS)
@@ -45,7 +45,7 @@ class Candidate:
         )
 
     def may_be(self, plugin_id: str) -> bool:
-        """Whether a plugin of that id may stand under this name."""
+        """Whether this entry point may provide the plugin with that id."""
         return canonical(plugin_id) in (self.id, canonical(self.name))
 
     def is_disabled(self, state: PluginState) -> bool:
@@ -53,17 +53,17 @@ class Candidate:
 
 
 def find_candidates(found: Iterable[EntryPoint] | None = None) -> list[Candidate]:
-    """Every plugin that is installed: built-ins first, then by distribution and name, the same on each machine."""
+    """Return every installed plugin: built-ins first, then by distribution and name, so the order never varies."""
     found = entry_points(group=ENTRY_POINT_GROUP) if found is None else found
-    packages: dict[int, tuple[str, str]] = {}  # a package's name and version take parsing: once, not for each plugin
+    packages: dict[int, tuple[str, str]] = {}  # cached, because reading a package's name and version parses metadata
     candidates = [_candidate(entry_point, packages) for entry_point in found]
     return sorted(candidates, key=lambda candidate: (not candidate.builtin, candidate.origin.lower(), candidate.name))
 
 
 def require_candidate(plugin_id: str) -> set[str]:
-    """The canonical names under which a plugin is installed: its id, its entry points. Imports nothing.
+    """Return the canonical names of an installed plugin: its id and its entry points. Imports nothing.
 
-    Raises PluginNotFoundError with near matches.
+    Raises PluginNotFoundError with similar ids.
     """
     candidates = find_candidates()
     wanted = [candidate for candidate in candidates if candidate.may_be(plugin_id)]
@@ -95,6 +95,6 @@ def _candidate(entry_point: EntryPoint, packages: dict[int, tuple[str, str]]) ->
 
 
 def split_name(name: str) -> tuple[str | None, str]:
-    """``connector-directory`` -> (connector, directory); ``directory`` -> (None, directory)."""
+    """Split ``connector-directory`` into (connector, directory); ``directory`` gives (None, directory)."""
     kind, separator, rest = canonical(name).partition("-")
     return (kind, rest) if separator and rest and kind in KINDS else (None, canonical(name))

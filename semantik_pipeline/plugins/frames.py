@@ -1,4 +1,4 @@
-"""Frames between a process and its child: a tag, the length, and a body pickled with protocol 5."""
+"""Frames between a process and its child: a tag, the body's length, and the body pickled with protocol 5."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ ERROR = b"e"  # an ErrorReport as a tuple
 
 _HEADER = struct.Struct(">cQ")
 _PIECE = 1 << 20
-#: Seconds between two looks at the child while waiting for it.
+#: Seconds between two checks of the child while waiting for it.
 WATCH_SECONDS = 0.25
-#: Time in which a child waits for a processor does not count against its deadline: a busy machine is no hang. But no
-#: more than so many times the deadline pass on the clock.
+#: The time in which a child waits for a processor does not count against its deadline, because a busy machine is not
+#: a hang. The wall-clock limit is this many times the deadline.
 PATIENCE = 4
 
 
 class DeadlinePassed(Exception):
-    """The other side was not done in time. Never leaves the child machinery."""
+    """The other process did not finish in time. Never raised to callers outside the child modules."""
 
 
 def dump(value: Any) -> bytes:
     return pickle.dumps(value, PROTOCOL)
 
 
-# -- the child's side: plain blocking reads and writes ------------------------------------------------------------------
+# -- the child's side: plain blocking reads and writes ----------------------------------------------------------------
 
 
 def write_frame(file: int, tag: bytes, body: bytes) -> None:
@@ -51,7 +51,7 @@ def write_frame(file: int, tag: bytes, body: bytes) -> None:
 
 
 def read_frame(file: int) -> tuple[bytes, bytes]:
-    """(tag, body). Raises EOFError when the other side is gone."""
+    """Read one frame and return (tag, body). Raises EOFError if the other process is gone."""
     tag, length = _HEADER.unpack(_read_exactly(file, _HEADER.size))
     return tag, _read_exactly(file, length)
 
@@ -66,12 +66,15 @@ def _read_exactly(file: int, size: int) -> bytes:
     return bytes(found)
 
 
-# -- the parent's side: never blocks beyond a moment ----------------------------------------------------------------------
+# -- the parent's side: non-blocking, every wait is bounded -----------------------------------------------------------
 
 
 class Wire:
-    """Both pipes to a child, non-blocking. ``watch`` is called every quarter of a second of waiting, ``pardoned`` where
-    a deadline has passed: the seconds that don't count."""
+    """The two non-blocking pipes to a child.
+
+    ``watch`` is called every quarter of a second while waiting. ``pardoned`` is called when a deadline has passed and
+    returns the seconds to add to it.
+    """
 
     def __init__(
         self, requests: int, replies: int, watch: Callable[[], None], pardoned: Callable[[], float] = lambda: 0.0
@@ -93,7 +96,7 @@ class Wire:
                     raise EOFError from None
 
     def receive(self, until: float) -> tuple[bytes, bytes]:
-        """(tag, body) by the monotonic time ``until``. Raises DeadlinePassed or EOFError."""
+        """Read a frame before the monotonic time ``until``: (tag, body). Raises DeadlinePassed or EOFError."""
         tag, length = _HEADER.unpack(self._read(_HEADER.size, until))
         return tag, self._read(length, until)
 

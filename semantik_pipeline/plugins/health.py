@@ -1,4 +1,4 @@
-"""Asking a plugin whether it could work: in a thread of its own, so that a check that hangs hangs alone."""
+"""Health checks of plugins, each in its own thread, so that a check that hangs blocks nothing else."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from semantik_pipeline.plugins.secrets import is_declared_secret, is_secret_name
 from semantik_pipeline.plugins.shape import accepted
 from semantik_pipeline.plugins.state import PluginState
 
-#: Seconds that health checks get.
+#: Seconds that health checks may take.
 HEALTH_SECONDS = 5.0
 
-#: Checks that have not answered yet: (class, state, configuration) -> their answer.
+#: Health checks by (class, state, configuration): those still running, and finished ones until the next check starts.
 _begun: dict[tuple[type, str, str], Future[HealthStatus]] = {}
 _starting = threading.Lock()
 
@@ -35,10 +35,10 @@ def check_all(
     timeout: float = HEALTH_SECONDS,
     config: dict[str, Any] | None = None,
 ) -> dict[str, HealthStatus]:
-    """The health of each plugin by id, all asked at once, in no more than ``timeout`` seconds altogether.
+    """Return the health of each plugin by id. All checks run at the same time, for at most ``timeout`` seconds.
 
-    Unhealthy with the reason: an unset environment variable, a wrong configuration, a check that raises or hangs.
-    Each answer leaves an audit line.
+    A plugin is unhealthy, with a reason, if an environment variable is unset, its configuration is wrong, or its check
+    raises or hangs. Each result is written to the audit log.
     """
     until = time.monotonic() + timeout
     asked = [(plugin, _start(plugin, state, config, timeout)) for plugin in plugins]
@@ -51,8 +51,11 @@ def check_all(
 def _start(
     plugin: LoadedPlugin, state: PluginState, config: dict[str, Any] | None, timeout: float
 ) -> Future[HealthStatus]:
-    """Begin to ask; who asks the same while one is still at it waits for that one, so that a check which never returns
-    costs one thread however often somebody looks."""
+    """Start a health check and return its future.
+
+    A caller that requests a check that is still running gets that check's future, so a check that never returns
+    costs one thread, however often it is requested.
+    """
     asked = (plugin.cls, state.digest, configured.canonical_json(config or {}))
     answer: Future[HealthStatus] = Future()
     with _starting:
@@ -64,10 +67,10 @@ def _start(
     def work() -> None:
         try:
             answer.set_result(_check(plugin, state, config, timeout))
-        except BaseException as error:  # a check may raise anything, SystemExit too
+        except BaseException as error:  # a check may raise anything, including SystemExit
             answer.set_result(HealthStatus(HealthState.UNHEALTHY, f"{type(error).__name__}: {scrub(str(error))}"))
 
-    # A daemon: a check that never returns must keep neither us nor the end of the process.
+    # A daemon thread: a check that never returns must not keep the process from ending.
     threading.Thread(target=work, name=f"health-{plugin.id}", daemon=True).start()
     return answer
 
@@ -104,7 +107,7 @@ def _check(plugin: LoadedPlugin, state: PluginState, config: dict[str, Any] | No
 
 
 def _unfit(plugin: LoadedPlugin, state: PluginState, config: dict[str, Any] | None, error: PluginError) -> HealthStatus:
-    """Unhealthy, unless what the state file says is fine as far as it goes: a source or a collection says the rest."""
+    """Return unknown if only options of a source or a collection are missing, otherwise unhealthy."""
     if config is None and isinstance(error, PluginConfigError) and not isinstance(error, VariableNotSet):
         with suppress(PluginConfigError):
             configured.validate_part(plugin, state.config_of(plugin.id))

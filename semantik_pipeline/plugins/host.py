@@ -1,4 +1,4 @@
-"""The plugin host of a process: the plugins it loaded at its start, and the instances it made of them."""
+"""A process's plugin host: the plugins loaded at its start and the instances made from them."""
 
 from __future__ import annotations
 
@@ -28,15 +28,17 @@ from semantik_pipeline.tally import Tally
 
 LOGGER = logging.getLogger("semantik.plugins")
 
-#: Seconds that a plugin's ``cleanup`` gets when the host closes.
+#: Seconds that a plugin's ``cleanup`` may take when the host closes.
 CLEANUP_SECONDS = 10.0
 
 Options = dict[str, Any]
 
 
 class PluginHost:
-    """Loads once, makes instances on demand, keeps them. Every method is safe from every thread, except from the
-    thread of the host's own event loop."""
+    """Loads plugins once, makes instances on demand and keeps them.
+
+    Every method is thread-safe, but must not be called from the thread of the host's own event loop.
+    """
 
     def __init__(
         self,
@@ -68,10 +70,10 @@ class PluginHost:
         budget: Budget | None = None,
         tally: Tally | None = None,
     ) -> PluginHost:
-        """Read the state file, load the enabled plugins of these kinds (None: all), and audit what became of each.
+        """Read the state file, load the enabled plugins of these kinds (None: all), and audit each outcome.
 
-        ``budget`` limits the models in memory; ``tally`` learns what they do. Raises StateFileError; a plugin that
-        fails is in the report.
+        ``budget`` limits the memory of models; ``tally`` receives their metrics. Raises StateFileError. A plugin that
+        fails to load is listed in the report.
         """
         state = state_file if isinstance(state_file, PluginState) else read_state(state_file)
         registry, report = load_plugins(state, kinds)
@@ -88,26 +90,26 @@ class PluginHost:
     def effective_config(
         self, plugin_id: str, config: Options | None = None, *, frozen: bool = False, kind: str | None = None
     ) -> Options:
-        """Schema defaults < state file < ``config``, validated; with ``frozen`` see :mod:`.configuration`.
+        """Return the validated options: schema defaults < state file < ``config``. ``frozen``: see .configuration.
 
         Raises PluginNotFoundError or PluginConfigError.
         """
         return configured.effective_config(self.registry.get(plugin_id, kind), self.state, config, frozen=frozen)
 
     def frozen_config(self, plugin_id: str, config: Options | None = None) -> Options:
-        """The options that shape the output, as a generation keeps them."""
+        """Return the options that shape the output, as a generation stores them."""
         schema = configured.schema_of(self.registry.get(plugin_id))
         return configured.shaping_options(self.effective_config(plugin_id, config), schema)
 
     def redacted(self, plugin_id: str, config: Options) -> Options:
-        """The options as they may be shown; if the plugin is loaded, without what only its schema calls a secret, too."""
+        """Return the options with secrets replaced; secrets that only the schema declares need a loaded plugin."""
         loaded = self.registry.get(plugin_id) if plugin_id in self.registry else None
         return configured.redact(config, configured.schema_of(loaded) if loaded else None)
 
     def fingerprint(self, plugin_id: str, config: Options | None = None, *extra: str, frozen: bool = False) -> str:
-        """32 hex digits over id, OUTPUT_VERSION, output-shaping options, output_revision() and ``extra``.
+        """Return 32 hex digits over id, OUTPUT_VERSION, output-shaping options, output_revision() and ``extra``.
 
-        Makes a light instance, initialises nothing.
+        Makes a light instance and initializes nothing.
         """
         loaded = self.registry.get(plugin_id)
         options = self.effective_config(plugin_id, config, frozen=frozen)
@@ -116,7 +118,7 @@ class PluginHost:
         return configured.fingerprint_of(loaded.id, loaded.cls.OUTPUT_VERSION, shaping, revision, *extra)
 
     def supports_model(self, name: str) -> str:
-        """The id of the one embedding plugin that supports the model. None or several raise UsageError."""
+        """Return the id of the only embedding plugin that supports the model; raises UsageError for none or several."""
         embedders = [
             (plugin.id, cast("type[EmbeddingPlugin]", plugin.cls)) for plugin in self.registry.of_kind("embedding")
         ]
@@ -142,18 +144,19 @@ class PluginHost:
     def instance(
         self, plugin_id: str, config: Options | None = None, *, frozen: bool = False, kind: str | None = None
     ) -> Any:
-        """The plugin with this configuration, initialised. The same call gives the same object.
+        """Return the initialized plugin with this configuration. Equal arguments give the same object.
 
-        Two threads that ask at once wait for one initialisation; other plugins don't wait. Raises
-        PluginNotFoundError, PluginConfigError (VariableNotSet, too), ServiceUnavailable if memory is
-        short, or what ``initialize`` raises; after a failure the next call tries anew. A model that was given up for
-        others is loaded again.
+        Two threads that request the same plugin wait for one initialization; requests for other plugins do not wait.
+        A model that was unloaded to free memory is loaded again. After a failure the next call tries again.
+
+        Raises PluginNotFoundError, PluginConfigError (including VariableNotSet), ServiceUnavailable if memory is
+        short, or the exception of ``initialize``.
         """
         return self._ready(self._slot(plugin_id, config, frozen, kind))
 
     @contextmanager
     def for_once(self, plugin_id: str, config: Options, *, kind: str) -> Iterator[Any]:
-        """The plugin with options that nobody asks for again: an instance for the length of the block, not kept."""
+        """Make an instance for the length of the block and do not keep it: for options that will not be used again."""
         loaded = self.registry.get(plugin_id, kind)
         slot = Slot(loaded=loaded, options=self.effective_config(plugin_id, config, kind=kind))
         plugin = self._ready(slot)
@@ -188,7 +191,7 @@ class PluginHost:
         return plugin
 
     def _give_up(self, resident: Resident) -> bool:
-        """Clean up a plugin whose model others need the memory of; False if it is in use, or loading."""
+        """Unload a plugin to free its model's memory; return False if it is in use or loading."""
         slot = self._origins.of(resident.plugin)
         if slot is None or not slot.lock.acquire(blocking=False):
             return False
@@ -202,9 +205,11 @@ class PluginHost:
             slot.lock.release()
 
     def models(self) -> list[dict[str, Any]]:
-        """What the plugins that are initialised say of their models: ``{"plugin", "model", "device", ...}``, or
-        ``{"plugin", "error"}`` where one raises; and of what :class:`.residency.Resident` knows ``memory``,
-        ``load_seconds``, ``last_used`` and ``in_use``."""
+        """Return model information of the initialized plugins: ``{"plugin", "model", "device", ...}`` each.
+
+        If a plugin raises, its entry is ``{"plugin", "error"}``. Models that :class:`.residency.Resident` tracks also
+        have ``memory``, ``load_seconds``, ``last_used`` and ``in_use``.
+        """
         with self._lock:
             slots = [(plugin_id, slot.plugin) for (plugin_id, _), slot in self._slots.items() if slot.initialized]
         return [
@@ -217,12 +222,12 @@ class PluginHost:
     def light(
         self, plugin_id: str, config: Options | None = None, *, frozen: bool = False, kind: str | None = None
     ) -> Any:
-        """The plugin with this configuration, perhaps not initialised: for tokenizers, revisions, capabilities.
+        """Return the plugin with this configuration, possibly not initialized: for tokenizers, revisions, capabilities.
 
-        Environment variables that are not set are left out, for none of this should need a secret.
+        Options whose environment variable is not set are left out, because none of these uses should need a secret.
         """
         slot = self._slot(plugin_id, config, frozen, kind)
-        plugin = slot.plugin  # without the lock: a thread that counts tokens need not wait for a model to load
+        plugin = slot.plugin  # read without the lock: a thread that counts tokens must not wait for a model to load
         if plugin is not None:
             return plugin
         with slot.lock:
@@ -234,7 +239,7 @@ class PluginHost:
     def _slot(self, plugin_id: str, config: Options | None, frozen: bool, kind: str | None) -> Slot:
         asked = (plugin_id, kind, frozen, configured.canonical_json(config or {}))
         found = self._answered.get(asked)
-        if found is None:  # checking options against a schema costs a millisecond, and callers ask for every batch
+        if found is None:  # cached: validation against a schema takes a millisecond, and callers ask for every batch
             loaded = self.registry.get(plugin_id, kind)
             options = self.effective_config(plugin_id, config, frozen=frozen)
             with self._lock:
@@ -249,7 +254,7 @@ class PluginHost:
         schema = configured.schema_of(loaded)
         resolved = configured.resolve_env(options, schema, plugin_id=loaded.id, strict=strict)
         plugin = loaded.cls(resolved)
-        if not hasattr(plugin, "config"):  # a class of the right shape that keeps it elsewhere; our defaults read it
+        if not hasattr(plugin, "config"):  # the base's default methods read ``config``; such a class may not set it
             plugin.config = resolved
         return plugin
 
@@ -263,7 +268,7 @@ class PluginHost:
         try:
             self.call(plugin.initialize, **wishes)
         except BaseException:
-            slot.plugin = None  # half initialised: the next call starts with a new one
+            slot.plugin = None  # partly initialized: the next call makes a new instance
             self._clean(slot.loaded.id, plugin)
             raise
         slot.initialized = True
@@ -273,9 +278,10 @@ class PluginHost:
     def call(self, method: Callable[..., Any], *args: Any, **optional: Any) -> Any:
         """Call a plugin's method, plain or async, and return its result.
 
-        A plain method runs in the calling thread; a coroutine runs on the event loop, and this thread waits. Optional
-        keyword arguments that the method does not take are left out: contracts grow, plugins need not. A model is not
-        given up while a call works with it; one that was given up since its plugin was asked for is loaded again.
+        A plain method runs in the calling thread; a coroutine runs on the event loop while this thread waits.
+        ``optional`` keyword arguments that the method does not take are left out, so that contracts can gain arguments
+        without breaking plugins. A model is not unloaded during a call. If it was unloaded since the caller got the
+        plugin, it is loaded again first.
         """
         living, resident = self._begun(method)
         try:
@@ -286,7 +292,10 @@ class PluginHost:
                 self.residency.end(resident)
 
     def _begun(self, method: Callable[..., Any]) -> tuple[Callable[..., Any], Resident | None]:
-        """The method, or the same one of the instance in its plugin's place, and the model that is in use from here on."""
+        """Return the method to call and the model it uses, marked as in use.
+
+        If the method's instance was unloaded, the method of the instance that replaced it is returned.
+        """
         resident = self.residency.begin(method)
         while resident is None and (slot := self._origins.successor(method)) and method.__name__ not in LIGHT:
             method = getattr(self._ready(slot), method.__name__)
@@ -294,9 +303,9 @@ class PluginHost:
         return method, resident
 
     def iterate(self, source: Any, plugin: str | None = None) -> Iterator[Any]:
-        """The items of an async iterator (or of a coroutine that gives one, or of a plain one), one by one.
+        """Iterate over an async iterator, a coroutine that returns one, or a plain iterator.
 
-        Closing this iterator closes the source.
+        Closing the returned iterator closes the source.
         """
         if inspect.isawaitable(source):
             source = self._loop.run(source, plugin or owner_name(source))
@@ -305,11 +314,11 @@ class PluginHost:
         return self._loop.iterate(aiter(source), plugin or owner_name(source))
 
     def service(self, name: str, *args: Any) -> Any:
-        """In a child process: call what the parent lends under this name. Here: raise PluginError."""
+        """Call a service of the parent process. Only child processes have services; here it raises PluginError."""
         raise PluginError(f"There is no service {name!r} here: services are lent to child processes.")
 
     def close(self) -> None:
-        """Clean up every instance and stop the event loop. Closing twice is fine."""
+        """Clean up every instance and stop the event loop. Idempotent."""
         with self._lock:
             self._closed = True
             slots, self._slots = self._slots, {}
@@ -323,12 +332,12 @@ class PluginHost:
             result = plugin.cleanup()
             if inspect.isawaitable(result):
                 self._loop.run(result, plugin_id, patience=CLEANUP_SECONDS)
-        except Exception:  # one plugin's cleanup must not keep the others from theirs
+        except Exception:  # a failing cleanup must not prevent the cleanup of the other plugins
             LOGGER.warning("The plugin %s failed in its cleanup.", plugin_id, exc_info=True)
 
 
 def _model_info(plugin: Any) -> dict[str, Any]:
     try:
         return {**plugin.get_model_info()}
-    except Exception as error:  # whatever it is, it is told beside what other plugins say
+    except Exception as error:  # reported in this plugin's entry, so that the other plugins' entries are still returned
         return {"error": scrub(f"{type(error).__name__}: {error}")}

@@ -1,7 +1,7 @@
-"""Values that this process has read from its environment for plugins. Errors and logs may quote them, and no shape tells
-that they are secrets.
+"""Secret values that this process has read from its environment for plugins, to remove them from errors and logs.
 
-What a child process reads there its parent reads too, whenever it asks what the options of the child's plugins are.
+Such a value need not have the recognizable shape of a credential. The parent of a child process also knows the values
+that the child reads, because the parent computes the options of the child's plugins.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ import threading
 from collections.abc import Iterable
 from urllib.parse import quote, quote_plus, urlsplit
 
-#: Characters below which a value is no secret worth the name, and would be found in every text: ``1``, ``true``.
+#: Minimum length in characters; shorter values such as ``1`` or ``true`` are ignored, because every text has them.
 LEAST = 6
 
-#: Characters below which it is looked for as a word of its own only.
+#: Values shorter than this many characters are replaced only where they are separate words.
 IN_WORDS = 12
 
-#: Values that are kept, each in all its forms; of more, the ones that were read first are forgotten.
+#: Maximum number of values, each kept in all its forms; beyond that, the values read first are dropped.
 MOST = 1000
 
 
 class KnownSecrets:
-    """A bounded set of values. Safe from every thread; reading takes no lock."""
+    """A bounded set of secret values. Thread-safe; reading takes no lock."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._values: dict[str, set[str]] = {}  # value -> its forms, in the order in which they were read
+        self._values: dict[str, set[str]] = {}  # value -> its forms, oldest first
         self._longest_first: tuple[str, ...] = ()
 
     def add(self, value: str) -> None:
-        """Know this value, as it is and as texts quote it. One that is too short is left out."""
+        """Add a value in all the forms in which a text may quote it. A value that is too short is ignored."""
         if value in self._values:
             return
         found = _forms(value)
@@ -45,14 +45,14 @@ class KnownSecrets:
             self._longest_first = tuple(sorted(forms, key=lambda form: (-len(form), form)))
 
     def replaced(self, text: str, by: str) -> str:
-        """The text, each known value in it replaced."""
+        """Return the text with each known value replaced."""
         for form in self._longest_first:
             if form in text:
                 text = text.replace(form, by) if len(form) >= IN_WORDS else _as_word(form).sub(by, text)
         return text
 
 
-#: Of this process.
+#: The secrets known to this process.
 KNOWN = KnownSecrets()
 
 
@@ -61,7 +61,7 @@ def _as_word(form: str) -> re.Pattern[str]:
 
 
 def _forms(value: str) -> set[str]:
-    """The value and its lines, the password of a URL, and each as URLs, JSON and Python's reprs have it."""
+    """Return the value, its lines and a URL's password, each plain and as URLs, JSON and Python's repr encode it."""
     plain = {value.strip(), *map(str.strip, value.splitlines()), *_passwords(value)}
     long_enough = {one for one in plain if len(one) >= LEAST}
     return {form for one in long_enough for form in (one, *_quoted(one))}
@@ -74,5 +74,5 @@ def _quoted(value: str) -> Iterable[str]:
 def _passwords(value: str) -> Iterable[str]:
     try:
         return [part for part in (urlsplit(value).password,) if part]
-    except ValueError:  # no URL
+    except ValueError:  # not a URL
         return []

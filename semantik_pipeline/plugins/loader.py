@@ -1,7 +1,7 @@
-"""Loading plugins: candidates and the state file in, a registry and a report out.
+"""Loads plugins: turns entry points and the plugin state into a registry and a report.
 
-Each process does this once, at its start. One entry point that fails harms itself alone; a disabled one is never
-imported.
+Each process does this once, at its start. An entry point that fails does not affect the others. A disabled one is
+never imported.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LOGGER = logging.getLogger("semantik.plugins")
 
 @dataclass(frozen=True, kw_only=True)
 class LoadOutcome:
-    """What became of one entry point. ``kind`` is None where only an import could tell it."""
+    """The result for one entry point. ``kind`` is None if only an import could tell it."""
 
     id: str
     kind: str | None
@@ -39,7 +39,7 @@ class LoadOutcome:
 
 @dataclass(frozen=True, kw_only=True)
 class LoadReport:
-    """What became of every entry point. ``skipped`` are enabled ones of kinds that this process does not need."""
+    """The results for all entry points. ``skipped`` are enabled plugins of kinds that this process does not need."""
 
     loaded: tuple[LoadOutcome, ...] = ()
     disabled: tuple[LoadOutcome, ...] = ()
@@ -48,17 +48,17 @@ class LoadReport:
     skipped: tuple[LoadOutcome, ...] = ()
 
     def to_dict(self) -> dict[str, list[dict[str, Any]]]:
-        """Plain JSON, for the workers' table and the API."""
+        """Return the report as plain JSON values, for the ledger's ``workers`` table and the API."""
         return {name: [asdict(outcome) for outcome in outcomes] for name, outcomes in vars(self).items()}
 
 
 @dataclass
 class _Loading:
-    """What is known so far while the candidates are gone through in their order."""
+    """The state of one load, while the candidates are processed in their order."""
 
     wanted: frozenset[str] | None
     plugins: list[LoadedPlugin] = field(default_factory=list)
-    holders: dict[str, Candidate] = field(default_factory=dict)  # canonical id -> who has it
+    holders: dict[str, Candidate] = field(default_factory=dict)  # canonical id -> the candidate that owns it
     outcomes: dict[str, list[LoadOutcome]] = field(
         default_factory=lambda: {name: [] for name in ("loaded", "disabled", "failed", "conflicts", "skipped")}
     )
@@ -79,12 +79,12 @@ class _Loading:
 def load_plugins(
     state: PluginState, kinds: Iterable[str] | None = None, entry_points: Iterable[EntryPoint] | None = None
 ) -> tuple[PluginRegistry, LoadReport]:
-    """Load what is installed and enabled, of these kinds (None: of all).
+    """Load the installed and enabled plugins of these kinds (None: all kinds).
 
-    Built-ins come first and keep their ids even where they fail to load, so that no package ever stands in for one; of
-    packages, the first that works keeps an id. A later one is a conflict. With ``kinds``, entry points
-    whose name says another kind are not imported; they still hold their ids, so that each process sees the same
-    winner. ``entry_points`` stands in for what is installed, for tests.
+    Built-ins come first and keep their ids even if they fail to load, so that no package can replace one. Among
+    packages, the first that loads owns an id; a later one is a conflict. With ``kinds``, entry points whose name gives
+    another kind are not imported, but still own their ids, so that every process resolves conflicts in the same way.
+    ``entry_points`` replaces the installed entry points, for tests.
     """
     loading = _Loading(wanted=None if kinds is None else frozenset(kinds))
     for candidate in find_candidates(entry_points):
@@ -109,7 +109,7 @@ def _consider(candidate: Candidate, state: PluginState, loading: _Loading) -> No
         plugin = load_candidate(candidate)
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # SystemExit at import included: it harms this entry point alone
+    except BaseException as error:  # including SystemExit at import: it must not affect other entry points
         LOGGER.debug("Loading %s", candidate.name, exc_info=True)
         if candidate.builtin:
             loading.holders[candidate.id] = candidate
@@ -118,7 +118,7 @@ def _consider(candidate: Candidate, state: PluginState, loading: _Loading) -> No
 
 
 def _admit(candidate: Candidate, plugin: LoadedPlugin, state: PluginState, loading: _Loading) -> None:
-    """Take the plugin in under the id that it really has."""
+    """Register the plugin under the id that its class declares."""
     known = {"id": plugin.id, "kind": plugin.kind}
     holder = loading.holders.get(canonical(plugin.id))
     if state.is_disabled(plugin.id):
@@ -140,7 +140,7 @@ def _conflict(plugin_id: str, loser: Candidate, holder: Candidate) -> str:
 
 
 def load_candidate(candidate: Candidate) -> LoadedPlugin:
-    """Import one entry point and check it. Raises PluginLoadError, or whatever the import raises."""
+    """Import one entry point and check its class. Raises PluginLoadError, or the exception of the import."""
     cls = candidate.entry_point.load()
     if not inspect.isclass(cls):
         raise PluginLoadError(
@@ -177,7 +177,7 @@ def load_candidate(candidate: Candidate) -> LoadedPlugin:
 
 
 def reason_of(error: BaseException, candidate: Candidate) -> str:
-    """The failure in a line or two: what, and (if it is not one of our own) where in the plugin's code."""
+    """Describe the failure in one or two lines, with the place in the plugin's code unless it is a PipelineError."""
     if isinstance(error, PipelineError):
         return scrub(str(error))
     what = scrub(f"{type(error).__name__}: {error}") if str(error) else type(error).__name__
@@ -188,7 +188,7 @@ def reason_of(error: BaseException, candidate: Candidate) -> str:
 
 
 def _absent(report: LoadReport) -> dict[str, tuple[str, str]]:
-    """Why an id is not in the registry, and the way out, by canonical id."""
+    """Return, by canonical id, why a plugin is not in the registry and what to do, as (message, hint)."""
     absent = {}
     for outcome in report.skipped:
         why = f"The {outcome.kind} plugin {outcome.id!r} is not loaded: this process loads other kinds."

@@ -1,6 +1,6 @@
-"""The one event loop on which a process's plugins run their async methods, in a thread of its own.
+"""The event loop, in a thread of its own, on which all async methods of a process's plugins run.
 
-Other threads hand it coroutines and wait. A plugin that blocks the loop stops every other plugin's async work, so
+Other threads submit coroutines and wait. A plugin that blocks the loop stops every other plugin's async work, so
 each step of each task is timed, and the log names the plugin whose step took too long.
 """
 
@@ -27,7 +27,7 @@ LOGGER = logging.getLogger("semantik.plugins")
 BLOCKING_SECONDS = 0.25
 #: Seconds between two warnings about the same plugin.
 WARN_AGAIN_SECONDS = 60.0
-#: Seconds that cancelled tasks get to clean up when the loop closes.
+#: Seconds that cancelled tasks may take to clean up when the loop closes.
 CLOSING_SECONDS = 5.0
 
 _DONE = object()
@@ -41,7 +41,7 @@ class _Step:
 
 
 class LoopThread:
-    """Starts with the first coroutine. Safe from every thread but its own."""
+    """The loop and its thread, started with the first coroutine. Thread-safe, except from its own thread."""
 
     def __init__(self) -> None:
         self._starting = threading.Lock()
@@ -52,13 +52,13 @@ class LoopThread:
         self._warned: dict[str, float] = {}
 
     def run(self, work: Awaitable[Any], plugin: str, patience: float | None = None) -> Any:
-        """Await ``work`` on the loop and return its result; ``plugin`` is whom the log names if it blocks.
+        """Await ``work`` on the loop and return its result. The log names ``plugin`` if it blocks the loop.
 
-        After ``patience`` seconds (None: never) stop waiting, with TimeoutError; a blocked loop can't be helped.
+        After ``patience`` seconds (None: no limit) it raises TimeoutError; a step that blocks the loop keeps running.
         """
         self.refuse_own_thread(work)
         loop = self._running()
-        speaker = _speaker.set(plugin)  # the task takes it over, with the rest of this thread's context
+        speaker = _speaker.set(plugin)  # the task copies this thread's context, and the plugin's name with it
         try:
             future = asyncio.run_coroutine_threadsafe(work if isinstance(work, Coroutine) else _awaiting(work), loop)
         finally:
@@ -66,21 +66,22 @@ class LoopThread:
         return self._wait(future, patience)
 
     def iterate(self, source: AsyncIterator[Any], plugin: str) -> Iterator[Any]:
-        """The items, some read ahead; the source is closed at the end or when the caller stops.
+        """Yield the source's items, reading some ahead. The source is closed at the end or when the caller stops.
 
-        One task runs the source from its first item to its closing, so that a timeout or task group in it works.
+        A single task runs the source from its first item until it is closed, because timeouts and task groups inside
+        the source require that.
         """
         self.refuse_own_thread(source)
         loop = self._running()
         wanted: asyncio.Queue[concurrent.futures.Future | None] = asyncio.Queue()
         pump = asyncio.run_coroutine_threadsafe(_pump(source, wanted, plugin), loop)
         awaited: list[concurrent.futures.Future] = []
-        pump.add_done_callback(lambda _: [item.cancel() for item in awaited])  # the loop went away: don't wait for ever
+        pump.add_done_callback(lambda _: [item.cancel() for item in awaited])  # if the loop closes, stop waiting
         try:
             while True:
                 item: concurrent.futures.Future = concurrent.futures.Future()
                 awaited[:] = [item]
-                if pump.done():  # it may have ended between two wishes
+                if pump.done():  # it may have ended between two requests
                     item.cancel()
                 try:
                     loop.call_soon_threadsafe(wanted.put_nowait, item)
@@ -98,7 +99,7 @@ class LoopThread:
                 self._wait(pump)
 
     def refuse_own_thread(self, work: Any) -> None:
-        """Raise PluginError if this is the loop's thread: waiting here would wait for ever."""
+        """Raise PluginError if this is the loop's thread, where waiting for the loop would deadlock."""
         if self._thread is not None and threading.current_thread() is self._thread:
             if isinstance(work, Coroutine):
                 work.close()
@@ -108,7 +109,7 @@ class LoopThread:
             )
 
     def close(self) -> None:
-        """Cancel what is running, let it clean up, and stop. Closing twice is fine."""
+        """Cancel running tasks, let them clean up, and stop. Idempotent."""
         with self._starting:
             self._closed = True
             loop, thread = self._loop, self._thread
@@ -146,7 +147,7 @@ class LoopThread:
             loop.close()
 
     def _wait(self, future: concurrent.futures.Future, patience: float | None = None) -> Any:
-        """The future's result. While waiting, look whether some step is blocking the loop."""
+        """Return the future's result. While waiting, check whether a step is blocking the loop."""
         until = None if patience is None else time.monotonic() + patience
         while True:
             try:
@@ -154,7 +155,7 @@ class LoopThread:
             except concurrent.futures.CancelledError:
                 raise PluginError("The plugin host was closed while a plugin was working.") from None
             except TimeoutError:
-                if future.done():  # the plugin's own TimeoutError, or a result that came this very moment
+                if future.done():  # the plugin raised TimeoutError itself, or the result has just arrived
                     return future.result()
                 if step := self._step:
                     self._warn_if_blocking(step, "is blocking")
@@ -170,12 +171,12 @@ class LoopThread:
     async def _timed(self, coroutine: Any) -> Any:
         try:
             return await self._steps(coroutine)
-        except (SystemExit, KeyboardInterrupt) as error:  # asyncio would end the loop, and every plugin with it
+        except (SystemExit, KeyboardInterrupt) as error:  # asyncio would stop the loop for all plugins
             raise PluginError(f"The plugin {_speaker.get()} tried to end the process ({error!r}).") from error
 
     @types.coroutine
     def _steps(self, coroutine: Any) -> Any:
-        """Drive the coroutine by hand, one step at a time, and time each."""
+        """Drive the coroutine step by step and time each step."""
         act, argument = coroutine.send, None
         while True:
             step = self._step = _Step(_speaker.get(), time.monotonic())
@@ -188,7 +189,7 @@ class LoopThread:
                 self._warn_if_blocking(step, "blocked")
             try:
                 act, argument = coroutine.send, (yield yielded)
-            except BaseException as error:  # a cancellation, handed on to the coroutine
+            except BaseException as error:  # for example a cancellation: pass it on to the coroutine
                 act, argument = coroutine.throw, error
 
     def _warn_if_blocking(self, step: _Step, verb: str) -> None:
@@ -209,7 +210,10 @@ async def _awaiting(work: Awaitable[Any]) -> Any:
 
 
 async def _pump(source: AsyncIterator[Any], wanted: asyncio.Queue, plugin: str) -> None:
-    """Answer each wish with ``(items, end)``: the next items, and ``_DONE`` or an error after the last; None ends it."""
+    """Answer each request in ``wanted`` with ``(items, end)``; a request of None ends the pump.
+
+    ``end`` is None while items are left, ``_DONE`` after the last item, or the source's exception.
+    """
     _speaker.set(plugin)
     try:
         while (item := await wanted.get()) is not None:
@@ -227,14 +231,17 @@ async def _pump(source: AsyncIterator[Any], wanted: asyncio.Queue, plugin: str) 
             await close()
 
 
-#: A hop between threads costs more than most items do, so small ones are handed over together: at most so many, and
-#: none of them older than so many seconds when the next one comes.
+#: Handing an item to another thread costs more than producing most items, so small items are handed over together: at
+#: most this many, and only while the first of them is younger than this many seconds.
 AHEAD, AHEAD_SECONDS = 64, 0.02
 
 
 async def _read_ahead(source: AsyncIterator[Any]) -> tuple[list[Any], Any]:
-    """The next items. A document with its content goes at once, so that memory stays bounded, and so does a
-    checkpoint: the slice may end there, and what a connector read beyond it would be read again."""
+    """Return the next items.
+
+    A document with its content ends the batch, so that memory stays bounded. A checkpoint also does: the slice may end
+    there, and items read beyond it would be read again.
+    """
     items: list[Any] = []
     until = time.monotonic() + AHEAD_SECONDS
     try:

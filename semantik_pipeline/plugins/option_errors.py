@@ -1,4 +1,4 @@
-"""What a JSON Schema validator found wrong with a plugin's options, in words: which option, what is expected, and its range."""
+"""Turns a JSON Schema validator's error into a message: which option, what is expected, and its range."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from semantik_pipeline.errors import PluginConfigError
 from semantik_pipeline.plugins.schema import field_of
 
-#: JSON Schema's types in words.
+#: Names of JSON Schema's types for messages.
 _KINDS = {
     "integer": "a whole number",
     "number": "a number",
@@ -22,7 +22,7 @@ _KINDS = {
 
 
 def option_error(plugin_id: str, schema: dict[str, Any], error: Any) -> PluginConfigError:
-    """The error for a fault that the validator of ``schema`` has found."""
+    """Return the error for a violation that the validator of ``schema`` reported."""
     if (names := _alternatives(error)) is not None:
         return PluginConfigError(f"The plugin {plugin_id!r} needs one of the options {names}.", "Give one of them.")
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path).lstrip(".")
@@ -52,7 +52,7 @@ def option_error(plugin_id: str, schema: dict[str, Any], error: Any) -> PluginCo
 
 
 def allowed(field: dict[str, Any]) -> str | None:
-    """What an option takes, from its schema: its choices or its range, its default, or else its description."""
+    """Describe the values an option accepts: choices or range, and the default; otherwise the option's description."""
     types = field.get("type", [])
     kinds = [types] if isinstance(types, str) else types
     default = f" The default is {json.dumps(field['default'])}." if field.get("default") is not None else ""
@@ -100,8 +100,10 @@ def _either(types: list[str]) -> str:
 
 
 def _alternatives(error: Any) -> str | None:
-    """The options of which one is required, if that is what is not met: the fault that is found says what is wrong with
-    the last of them."""
+    """Return the option names if the violation is that none of several alternatives is given, otherwise None.
+
+    The validator reports only what is missing from the last alternative, so the parent error is examined.
+    """
     parent = error if error.parent is None else error.parent
     if parent.validator not in ("anyOf", "oneOf") or parent.absolute_path:
         return None

@@ -1,4 +1,4 @@
-"""The plugins that this process loaded. Immutable: changes on disk take effect at the next start."""
+"""The plugins that this process loaded. Immutable: changes to the state file take effect at the next start."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class LoadedPlugin:
 
 @dataclass(frozen=True, kw_only=True)
 class PluginRegistry:
-    """``plugins`` by canonical id, and for the ids that are not loaded, ``absent``: id -> (why, hint)."""
+    """``plugins`` by canonical id. ``absent`` explains ids that are not loaded: canonical id -> (message, hint)."""
 
     plugins: Mapping[str, LoadedPlugin] = field(default_factory=dict)
     absent: Mapping[str, tuple[str, str]] = field(default_factory=dict)
@@ -51,7 +51,10 @@ class PluginRegistry:
         return tuple(plugin for plugin in self if plugin.kind == kind)
 
     def get(self, plugin_id: str, kind: str | None = None) -> LoadedPlugin:
-        """The plugin. Raises PluginNotFoundError saying whether it is unknown, disabled, failed or of another kind."""
+        """Return the plugin.
+
+        Raises PluginNotFoundError, which says whether it is unknown, disabled, failed or of another kind.
+        """
         plugin = self.plugins.get(canonical(plugin_id))
         if plugin is None:
             raise self._missing(plugin_id, kind)
@@ -63,7 +66,7 @@ class PluginRegistry:
         return plugin
 
     def _alike(self, kind: str | None) -> list[str]:
-        """Ids that somebody may have meant: of that kind, and those of which no kind is known."""
+        """Return ids to suggest for a misspelled one: plugins of that kind, and all ids that are not loaded."""
         return [id for id, plugin in self.plugins.items() if kind in (None, plugin.kind)] + list(self.absent)
 
     def _missing(self, plugin_id: str, kind: str | None) -> PluginNotFoundError:

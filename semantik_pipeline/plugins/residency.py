@@ -1,7 +1,9 @@
-"""Which models stay in memory. Each is measured when it is loaded and counted while it works; when they need more than
-the budget together, the least recently used of those that are idle is given up, and loaded again when it is asked for.
+"""Decides which models stay in memory.
 
-Nothing here imports torch: where no plugin did, there is no GPU's memory to ask for.
+Each model is measured when it is loaded, and its calls are counted while they run. If the models together exceed the
+budget, the least recently used idle model is unloaded, and loaded again when it is next requested.
+
+Nothing here imports torch: if no plugin has imported it, no GPU memory is in use.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from semantik_pipeline.tally import Tally
 
 log = logging.getLogger("semantik.plugins")
 
-#: Of a GPU's memory, where no budget is set; the rest is for what a forward needs.
+#: The share of a GPU's memory that models may use if no budget is set; forward passes need the rest.
 GPU_SHARE = 0.8
 
 #: Kinds of plugins that hold models.
@@ -36,7 +38,7 @@ LIGHT = frozenset({"count_tokens", "max_input_tokens", "tokenizer_revision", "ou
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """Bytes that this process holds: of all its GPUs, and of RAM."""
+    """Bytes that this process holds: in the memory of all its GPUs, and in RAM."""
 
     gpu: int
     ram: int
@@ -44,8 +46,12 @@ class Memory:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """``bytes`` for all models together, of GPU and RAM; 0: 80 % of the GPU where there is one, divided by the
-    ``sharers`` of it, else no limit. ``limited``: whether there is or may be a limit."""
+    """The memory limit for models.
+
+    ``bytes`` is the limit for all models together, GPU and RAM. With 0, the limit is 80 % of the GPU's memory divided
+    by the number of processes that share it (``sharers``); without a GPU there is no limit. ``limited`` says whether
+    there is a limit or may be one later.
+    """
 
     bytes: int = 0
     sharers: int = 1
@@ -54,8 +60,11 @@ class Budget:
 
 @dataclass(kw_only=True)
 class Resident:
-    """A plugin with its model in memory. ``size`` in bytes; None if others were loaded at the same time, so that nobody
-    knows. Plugins with one ``key`` share one model."""
+    """A plugin whose model is in memory.
+
+    ``size`` is in bytes, or None if it is unknown because other models were loaded at the same time. Plugins with the
+    same ``key`` share one model.
+    """
 
     plugin: Any
     plugin_id: str
@@ -68,13 +77,16 @@ class Resident:
     calls: int = 0
 
     def report(self) -> dict[str, Any]:
-        """What an operator asks for: bytes, seconds, seconds since 1970."""
+        """Return what an operator sees: memory in bytes, load time in seconds, last use in seconds since 1970."""
         told = {"memory": self.size, "load_seconds": round(self.load_seconds, 3), "last_used": round(self.last_used, 1)}
         return {**told, "in_use": self.calls > 0}
 
 
 class Residency:
-    """``give_up(resident)`` cleans its plugin up and says whether it could. Every method is safe from every thread."""
+    """The models in memory. Thread-safe.
+
+    ``give_up(resident)`` must clean up its plugin and return whether it could.
+    """
 
     def __init__(
         self,
@@ -90,16 +102,16 @@ class Residency:
         self._measure = measure
         self._lock = threading.Lock()
         self._telling = threading.Lock()
-        self._loading = threading.RLock()  # one load at a time, where there is a limit
+        self._loading = threading.RLock()  # with a limit, one model is loaded at a time
         self._residents: dict[int, Resident] = {}  # by the plugin's id()
-        self._seen: dict[str, ModelUsage] = {}  # by key: what the tally has of it
-        self._sizes: dict[tuple[str, str], int] = {}  # (plugin, its option "model") -> bytes, as measured last
+        self._seen: dict[str, ModelUsage] = {}  # by key: the usage that the tally has already counted
+        self._sizes: dict[tuple[str, str], int] = {}  # (plugin, its option "model") -> bytes, as last measured
         self._starts = self._under_way = 0
 
     # -- loading ------------------------------------------------------------------------------------------------------
 
     def load(self, plugin: Any, plugin_id: str, initialize: Callable[[], None]) -> None:
-        """Make room for the model as far as its size is known, load it, measure it. Raises what ``initialize`` does."""
+        """Make room for the model if its size is known, load it and measure it. Raises what ``initialize`` raises."""
         known_as = plugin_id, repr(plugin.config.get("model"))
         with self._loading if self._budget.limited else nullcontext():
             self._trim(self._sizes.get(known_as, 0))
@@ -128,19 +140,19 @@ class Residency:
                 self._residents[id(plugin)] = resident
                 if alone:
                     self._sizes[known_as] = size
-            # What a model brings is there to stay (torch alone has 200,000 objects). A full collection that looks at it
-            # again stops every thread for 0.2 s, while documents are embedded once for some 3,000 chunks (measured).
+            # The objects of a loaded model stay alive (torch alone has 200,000). A full garbage collection that scans
+            # them stops every thread for 0.2 s, about once per 3,000 embedded chunks (measured); freezing them avoids it.
             gc.freeze()
             self._tally.observe("model_load_duration_seconds", seconds, plugin=plugin_id, model=resident.model)
             self._trim(0, keep=resident)
 
     def free_idle(self) -> bool:
-        """Give up every model that is idle; whether there was one. For when a device ran out of memory."""
+        """Unload every idle model, after a device ran out of memory; return whether any was unloaded."""
         given_up = [self._give_up_group(key) for key in self._idle_keys()]
         return any(given_up)
 
     def _trim(self, more: int, keep: Resident | None = None) -> None:
-        """Give up models until those that stay and ``more`` bytes fit the budget, or all others are in use."""
+        """Unload idle models until the remaining ones and ``more`` bytes fit the budget, or none is idle."""
         for key in self._idle_keys(keep):
             limit = self.limit()
             if limit is None or self.held() + more <= limit:
@@ -148,7 +160,7 @@ class Residency:
             self._give_up_group(key)
 
     def _idle_keys(self, keep: Resident | None = None) -> list[str]:
-        """Keys of models that no call works with, the least recently used first."""
+        """Return the keys of models that no call uses, the least recently used first."""
         with self._lock:
             residents = list(self._residents.values())
         busy = {one.key for one in residents if one.calls} | ({keep.key} if keep else set())
@@ -170,38 +182,41 @@ class Residency:
     # -- what is there ------------------------------------------------------------------------------------------------
 
     def limit(self) -> int | None:
-        """Bytes for all models together; None: no limit (yet: a GPU is asked once a plugin uses it)."""
+        """Return the limit in bytes for all models together.
+
+        None means no limit, or none yet: the GPU's memory is only known after a plugin has used the GPU.
+        """
         if self._budget.bytes:
             return self._budget.bytes
         total = _gpu_total() if self._budget.limited else None
         return int(GPU_SHARE * total / max(1, self._budget.sharers)) if total else None
 
     def held(self) -> int:
-        """Bytes of the models in memory that count against the limit."""
+        """Return the bytes of the models in memory that count against the limit."""
         with self._lock:
             residents = list(self._residents.values())
         return sum(one.size or 0 for one in residents if self._budget.bytes or one.on_gpu)
 
     def of(self, plugin: Any) -> Resident | None:
-        """What is known of the plugin's model, if it is in memory."""
+        """Return what is known of the plugin's model, or None if it is not in memory."""
         with self._lock:
             return self._residents.get(id(plugin))
 
     def forget(self, resident: Resident) -> bool:
-        """Take it off the list, unless a call works with it."""
+        """Remove it from the list and return True, unless a call is using it."""
         with self._lock:
             if resident.calls or self._residents.get(id(resident.plugin)) is not resident:
                 return False
             del self._residents[id(resident.plugin)]
             if all(one.key != resident.key for one in self._residents.values()):
-                self._seen.pop(resident.key, None)  # loaded again, it counts from zero
+                self._seen.pop(resident.key, None)  # if the model is loaded again, its usage counts from zero
             return True
 
     # -- working ------------------------------------------------------------------------------------------------------
 
     def begin(self, method: Callable[..., Any]) -> Resident | None:
-        """A call of the method begins: the model that it works with is in use. None if it works with none."""
-        owner = getattr(inspect.unwrap(method), "__self__", None)  # also under a decorator that says what it wraps
+        """Record that a call of the method begins, and return the model it uses; None if it uses none."""
+        owner = getattr(inspect.unwrap(method), "__self__", None)  # unwrap decorators that set __wrapped__
         with self._lock:
             resident = self._residents.get(id(owner)) if owner is not None else None
             if resident is not None:
@@ -209,25 +224,25 @@ class Residency:
             return resident
 
     def end(self, resident: Resident) -> None:
-        """The call has ended; the tally learns what the model did."""
+        """Record that the call has ended, and add the model's usage to the tally."""
         self._tell(resident)
         with self._lock:
             resident.calls -= 1
             resident.last_used = time.time()
         if self._budget.limited and self._loading.acquire(blocking=False):
-            try:  # the models may have been too much for the budget while this one was in use
+            try:  # the models may exceed the budget because this one could not be unloaded while it was in use
                 self._trim(0, keep=resident)
             finally:
                 self._loading.release()
 
     def _tell(self, resident: Resident) -> None:
-        with self._telling:  # what is read later is more, so no work is told of twice
+        with self._telling:  # usage only grows, so with one reader at a time no work is counted twice
             usage = _usage_of(resident.plugin)
             if usage is None:
                 return
             seen = self._seen.get(usage.key, ModelUsage(key=usage.key))
             self._seen[usage.key] = usage
-        if usage.tokens < seen.tokens:  # loaded anew
+        if usage.tokens < seen.tokens:  # the model was loaded again
             seen = ModelUsage(key=usage.key)
         padded = usage.padded_tokens - seen.padded_tokens
         self._tally.count("embed_tokens", usage.tokens - seen.tokens, model=resident.model)
@@ -237,7 +252,7 @@ class Residency:
 
 
 def measured() -> Memory:
-    """What this process holds now."""
+    """Return the memory that this process holds now."""
     import psutil
 
     torch = _cuda()
@@ -246,13 +261,13 @@ def measured() -> Memory:
 
 
 def _grown(before: Memory, after: Memory) -> tuple[int, bool]:
-    """Bytes of what was loaded between, and whether they are a GPU's."""
+    """Return the bytes of what was loaded between the two measurements, and whether they are GPU memory."""
     gpu = after.gpu - before.gpu
     return (gpu, True) if gpu > 0 else (max(0, after.ram - before.ram), False)
 
 
 def _cuda() -> Any:
-    """torch, if a plugin imported it and uses a GPU."""
+    """Return the torch module if a plugin has imported it and uses a GPU, otherwise None."""
     torch: Any = sys.modules.get("torch")
     cuda = getattr(torch, "cuda", None)
     return torch if cuda is not None and cuda.is_initialized() else None
@@ -265,7 +280,7 @@ def _gpu_total() -> int | None:
 
 def _free() -> None:
     gc.unfreeze()
-    gc.collect()  # modules of models refer to one another in circles
+    gc.collect()  # a model's modules form reference cycles
     gc.freeze()
     torch = _cuda()
     if torch:

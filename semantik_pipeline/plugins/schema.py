@@ -1,20 +1,21 @@
-"""What normalised configuration schemas say of their options."""
+"""Reads properties of options from normalized configuration schemas."""
 
 from __future__ import annotations
 
 from copy import deepcopy
 from typing import Any
 
-#: What a schema may say about its options together.
+#: Keywords with which a schema constrains several options together.
 _DEMANDS = frozenset(
     ("anyOf", "oneOf", "allOf", "not", "if", "then", "else", "dependentRequired", "dependentSchemas", "minProperties")
 )
 
 
 def without_demands(schema: dict[str, Any] | None) -> dict[str, Any] | None:
-    """A normalised schema that takes any part of a configuration: each option given must fit, none must be there.
+    """Return a schema that accepts any part of a configuration: each given option must be valid, none is required.
 
-    What a schema says about options together (``anyOf``, ``if`` …) can only be judged once everybody has spoken.
+    Constraints on several options together (``anyOf``, ``if`` ...) are removed, because they can only be checked on
+    the complete configuration.
     """
     if schema is None:
         return None
@@ -22,12 +23,12 @@ def without_demands(schema: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def defaults_of(schema: dict[str, Any] | None) -> dict[str, Any]:
-    """The default of each option that has one; copies."""
+    """Return a copy of the default of each option that has one."""
     properties = (schema or {}).get("properties", {})
     return {name: deepcopy(field["default"]) for name, field in properties.items() if "default" in field}
 
 
 def field_of(schema: dict[str, Any] | None, name: str) -> dict[str, Any]:
-    """What a normalised schema says of an option; empty if nothing."""
+    """Return the schema of one option; empty if the schema does not declare it."""
     field = (schema or {}).get("properties", {}).get(name, {})
     return field if isinstance(field, dict) else {}

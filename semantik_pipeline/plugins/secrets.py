@@ -1,6 +1,6 @@
-"""What is a secret: by what the schema declares, by an option's name, by the shape of a value.
+"""Recognizes secrets by the schema, by an option's name, and by the shape of a value; redacts and scrubs them.
 
-No secret is stored or shown. Shapes come from detect-secrets, and a few of providers that it does not know.
+No secret is stored or shown. The shapes come from detect-secrets, with a few providers added that it does not know.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from semantik_pipeline.plugins.known_secrets import KNOWN
 
 REDACTED = "********"
 
-#: The last words of an option's name that make its value a secret; `max_tokens` ends in another word.
+#: If the last word of an option's name is one of these, its value is a secret; `max_tokens` ends in another word.
 SECRET_WORDS = frozenset({"key", "token", "secret", "password", "passphrase", "credential", "credentials"})
-#: The same, written together.
+#: The same for words that are written together.
 _GLUED = frozenset({"apikey", "accesskey", "secretkey", "privatekey", "authtoken", "accesstoken", "passwd"})
 
-#: detect-secrets' detectors of well-known shapes. Left out: those that guess from entropy or from an assignment's
-#: name in source code, and public IP addresses, which are no secret in an endpoint's URL.
+#: detect-secrets' detectors of well-known shapes. Not used: the detectors that guess from entropy or from names in
+#: source code, and the one for public IP addresses, which are no secret in an endpoint's URL.
 _DETECTORS = {
     "artifactory": "ArtifactoryDetector",
     "aws": "AWSKeyDetector",
@@ -43,12 +43,12 @@ _DETECTORS = {
     "telegram_token": "TelegramBotTokenDetector",
     "twilio": "TwilioKeyDetector",
 }
-#: Prefixes that these providers document for their keys, followed by at least 16 characters of a random part.
+#: Key prefixes that these providers document, followed by at least 16 random characters.
 _MORE_SHAPES = re.compile(
     r"\b(?:sk-(?:ant-|proj-|or-|svcacct-)?|hf_|AIza|gsk_|r8_|xai-|github_pat_|co-api-|pplx-)[A-Za-z0-9_-]{16,}"
 )
-#: What a value must hold to be worth the 0.2 s of importing the library: a URL with a password, a PEM or PuTTY
-#: header, a number before a colon, or a run of 11 characters that is not simply a word.
+#: Importing the library takes 0.2 s, so it is imported only for a text that has a URL with a password, a PEM or PuTTY
+#: header, a number before a colon, or a run of 11 characters that is not a plain word.
 _WORTH_A_LOOK = re.compile(r"://[^\s/]*@|PRIVATE KEY|PuTTY|_authToken|AccountKey|hooks\.slack|\d{8,10}:")
 _RUN = re.compile(r"[A-Za-z0-9]{11,}")
 _LONGEST_WORD = 20
@@ -56,13 +56,13 @@ _KEY_BLOCK = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY.*?(?:-----END [A-Z0-9
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether the last word of the option's name says secret: ``api_key``, ``apiKey``, ``auth-token``."""
+    """Whether the last word of the option's name means a secret: ``api_key``, ``apiKey``, ``auth-token``."""
     words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)
     return bool(words) and (words[-1].lower() in SECRET_WORDS or words[-1].lower() in _GLUED)
 
 
 def is_declared_secret(field: dict[str, Any]) -> bool:
-    """Whether the schema of an option says that it holds a secret."""
+    """Whether an option's schema declares that it holds a secret."""
     return bool(field.get("secret") or field.get("writeOnly")) or field.get("format") == "password"
 
 
@@ -72,7 +72,7 @@ def is_env_reference(name: str, field: dict[str, Any] | None = None) -> bool:
 
 
 def find_secret(options: dict[str, Any], schema: dict[str, Any] | None = None) -> tuple[str, str] | None:
-    """The first raw secret as (path of the option, why it counts as one), or None."""
+    """Return the first raw secret as (path of the option, why it counts as a secret), or None."""
     properties = (schema or {}).get("properties", {})
     for name, value in options.items():
         field = properties.get(name, {})
@@ -83,30 +83,30 @@ def find_secret(options: dict[str, Any], schema: dict[str, Any] | None = None) -
 
 
 def has_secret_shape(text: str) -> bool:
-    """Whether the text holds something of a well-known credential's shape."""
+    """Whether the text contains something with the shape of a well-known credential."""
     return bool(_MORE_SHAPES.search(text)) or (
         _may_hold_secret(text) and any(any(detector.analyze_string(text)) for detector in _detectors())
     )
 
 
 def redact(config: dict[str, Any], schema: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The configuration to show: names of environment variables stay, secrets become ``********``."""
+    """Return the configuration for display: environment variable names stay, secrets become ``********``."""
     properties = (schema or {}).get("properties", {})
     return {name: _redacted(name, value, properties.get(name, {}), hidden=False) for name, value in config.items()}
 
 
 def scrub(text: str) -> str:
-    """The text without what this process knows to be secret, and without any word (or key block) of a credential's
-    shape."""
+    """Return the text without the secrets that this process knows and without words or key blocks that have the shape
+    of a credential."""
     text = KNOWN.replaced(text, REDACTED)
     if "PRIVATE KEY" in text:
         text = _KEY_BLOCK.sub(REDACTED, text)
-    # Word by word, because what a detector reports may be a part of the credential.
+    # Replace whole words, because a detector may report only a part of the credential.
     return re.sub(r"\S+", lambda word: REDACTED if has_secret_shape(word[0]) else word[0], text)
 
 
 def scrub_within(value: Any) -> Any:
-    """A JSON value, every text in it scrubbed."""
+    """Return a JSON value with every string in it scrubbed."""
     if isinstance(value, str):
         return scrub(value)
     if isinstance(value, dict):
@@ -120,7 +120,7 @@ def scrub_within(value: Any) -> Any:
 
 
 def _secrets_in(name: str, value: Any, field: dict[str, Any], *, hidden: bool) -> Iterator[tuple[str, str]]:
-    """Raw secrets at and below an option. ``hidden``: something above it already says secret."""
+    """Yield the raw secrets at and below an option. ``hidden``: an enclosing option is already known to be secret."""
     last = name.rpartition(".")[2].partition("[")[0]
     if is_env_reference(last, field) and isinstance(value, str):
         if has_secret_shape(value):
@@ -167,7 +167,7 @@ def _may_hold_secret(text: str) -> bool:
 
 
 def is_plain_word(run: str) -> bool:
-    """Whether it is of letters alone, as words are."""
+    """Whether the text consists of letters only, in the case and length of an ordinary word."""
     return len(run) <= _LONGEST_WORD and run.isalpha() and (run.islower() or run.istitle())
 
 

@@ -1,4 +1,4 @@
-"""Whether a class has the shape of its kind: the methods that are a must, with signatures that the host can call."""
+"""Checks that a class fits its kind: it has the required methods, with signatures that the host can call."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from semantik_pipeline.contracts import KINDS, SemanticPlugin
 from semantik_pipeline.errors import PluginLoadError
 
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
-#: What ``initialize`` may ask for.
+#: Required arguments that ``initialize`` may have.
 INITIALIZE_ASKS = ("config", "model_name")
 
 
 def kind_of(cls: type, named_kind: str | None) -> str:
-    """The kind by ``PLUGIN_TYPE``, else by the entry point's name, else the only one whose methods the class has.
+    """Return the kind from ``PLUGIN_TYPE``, else from the entry point's name, else the only kind the class fits.
 
-    Raises PluginLoadError for an unknown kind or for none.
+    Raises PluginLoadError if the kind is unknown or can't be determined.
     """
     kind = getattr(cls, "PLUGIN_TYPE", "") or named_kind
     fitting = [name for name, (_, ways) in KINDS.items() if any(_defines_all(cls, way) for way in ways)]
-    if len(fitting) > 1:  # a connector may have an `authenticate` of its own, and anything a `process`
+    if len(fitting) > 1:  # other kinds may also have a method `authenticate` (connectors) or `process`
         fitting = [name for name in fitting if name not in ("auth", "postprocessor")]
     if not kind and len(fitting) == 1:
         kind = fitting[0]
@@ -36,7 +36,7 @@ def kind_of(cls: type, named_kind: str | None) -> str:
 
 
 def check_shape(cls: type, kind: str) -> None:
-    """Raise PluginLoadError saying what is expected and what was found."""
+    """Raise PluginLoadError, with what is expected and what was found, if the class does not fit its kind."""
     base, ways = KINDS[kind]
     if not any(_defines_all(cls, way) for way in ways):
         missing = min((_missing(cls, way) for way in ways), key=len)
@@ -53,7 +53,7 @@ def check_shape(cls: type, kind: str) -> None:
 
 
 def conform(cls: type, kind: str) -> type[SemanticPlugin]:
-    """The class itself if it inherits its kind's base, else a subclass that adds the base's working defaults."""
+    """Return the class itself if it inherits its kind's base, else a subclass that adds the base's default methods."""
     base = KINDS[kind][0]
     if issubclass(cls, base):
         return cls
@@ -67,32 +67,32 @@ def conform(cls: type, kind: str) -> type[SemanticPlugin]:
 
 
 def defines(cls: type, name: str) -> bool:
-    """Whether the class itself, or an author's class above it, has the attribute; our own bases don't count."""
+    """Whether the class or a plugin author's base class has the attribute; the contracts' own bases do not count."""
     ours = {SemanticPlugin, object, *(base for base, _ in KINDS.values())}
     return any(name in vars(owner) for owner in cls.__mro__ if owner not in ours)
 
 
 def accepted(method: Callable[..., Any], optional: dict[str, Any]) -> dict[str, Any]:
-    """Those of the keyword arguments that the method takes."""
+    """Return those of the keyword arguments that the method accepts."""
     if not optional:
         return optional
-    # kept by the class's function, not by the instance's method, which would keep the instance and its model
+    # The cache key is the class's function: a bound method would keep the instance, and its model, alive.
     names = _taken_by(method.__func__) if isinstance(method, types.MethodType) else _names(method)
     return optional if names is None else {name: value for name, value in optional.items() if name in names}
 
 
 def _names(function: Callable[..., Any]) -> frozenset[str] | None:
-    """What the function takes by keyword; None if it takes any."""
+    """Return the names the function accepts by keyword; None if it accepts any."""
     try:
         parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # written in C, without a signature
+    except (TypeError, ValueError):  # implemented in C, without a signature
         return None
     if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters):
         return None
     return frozenset(one.name for one in parameters if one.kind is not Parameter.POSITIONAL_ONLY)
 
 
-_taken_by = lru_cache(maxsize=512)(_names)  # a tenth of a millisecond each time otherwise, for each call of a plugin
+_taken_by = lru_cache(maxsize=512)(_names)  # uncached, it would take 0.1 ms for each call of a plugin
 
 
 # -- signatures -------------------------------------------------------------------------------------------------------
@@ -107,7 +107,7 @@ def _missing(cls: type, names: tuple[str, ...]) -> list[str]:
 
 
 def _contract_methods(base: type) -> list[str]:
-    """Names of the functions of the kind's base; ``initialize`` asks for what it likes and is checked by itself."""
+    """Return the names of the base's methods except ``initialize``, whose arguments are checked separately."""
     names = [name for name in dir(base) if not name.startswith("_") and name != "initialize"]
     return [name for name in names if callable(getattr(base, name))]
 
@@ -129,7 +129,7 @@ def _check_method(cls: type, base: type, name: str) -> None:
 
 
 def _mismatch(needed: list[Parameter], expected: Signature, found: Signature) -> str | None:
-    """Why the host could not call ``found`` with the arguments that the contract makes sure of."""
+    """Return how to fix ``found`` if the host can't call it with the arguments the contract guarantees, else None."""
     try:
         found.bind(*[None] * len(needed))
     except TypeError:
@@ -153,7 +153,7 @@ def _check_constructor(cls: type) -> None:
             f"{cls.__name__} can't be made: expected __init__(self, config=None), found {found}.",
             "Take the configuration as the only required argument.",
         ) from None
-    except ValueError:  # no signature to look at
+    except ValueError:  # no signature is available
         return
 
 
@@ -177,7 +177,7 @@ def _is_required(parameter: Parameter) -> bool:
 
 @lru_cache(maxsize=512)
 def _signature(cls: type, name: str) -> Signature | None:
-    """The signature as an instance's caller sees it; None if there is none or it is no method."""
+    """Return the signature as a caller of an instance sees it; None if it has none or is not a method."""
     attribute = inspect.getattr_static(cls, name)
     if isinstance(attribute, property):
         return None
@@ -194,7 +194,7 @@ def _signature(cls: type, name: str) -> Signature | None:
 
 
 def _written(function: Callable[..., Any]) -> str:
-    """The signature as an author would write it, self first, without annotations."""
+    """Return the signature as an author would write it: with self, without annotations."""
     signature = inspect.signature(function)
     return _shown(signature.replace(parameters=list(signature.parameters.values())[1:]))
 

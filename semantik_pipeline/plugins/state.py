@@ -1,8 +1,8 @@
-"""The shared plugin state file: which plugins are disabled, and how the others are configured.
+"""The shared plugin state file: which plugins are disabled, and the configuration of the others.
 
 One JSON file, written atomically by the CLI or the API and read by every process at its start. A missing file means
-that all plugins are enabled and none is configured; a broken one stops the process, because "everything enabled" is
-never a safe guess.
+that all plugins are enabled and none is configured. A broken file stops the process, because "everything enabled" is
+never a safe assumption.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ LOCK_TIMEOUT = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class PluginState:
-    """What the file says. ``digest`` is the SHA-256 of its bytes (of ``b""`` when there is no file), so that
-    (revision, digest) tells an edit by hand from what a worker loaded. ``extra`` are top-level keys that we don't know.
+    """The content of the file.
+
+    ``digest`` is the SHA-256 of the file's bytes (of ``b""`` if there is no file): (revision, digest) shows whether
+    the file was edited by hand since a worker loaded it. ``extra`` holds unknown top-level keys.
     """
 
     version: int = STATE_VERSION
@@ -38,25 +40,26 @@ class PluginState:
     digest: str = hashlib.sha256(b"").hexdigest()
     extra: dict[str, Any] = field(default_factory=dict)
     offered: dict[str, Any] = field(default_factory=dict)
-    """What this process offers every plugin with an operational option of that name, below the file. Not in the file."""
+    """Options that this process sets for every plugin that declares them as operational; the file takes precedence.
+    Not stored in the file."""
 
     def is_disabled(self, plugin_id: str) -> bool:
-        """Whether the id is disabled; ``-`` and ``_`` are equal."""
+        """Whether the id is disabled; ``-`` and ``_`` count as the same character."""
         return canonical(plugin_id) in {canonical(disabled) for disabled in self.disabled_ids}
 
     def config_of(self, plugin_id: str) -> dict[str, Any]:
-        """The options that the file gives the plugin; a copy of the top level."""
+        """Return the plugin's options in the file, as a shallow copy."""
         wanted = canonical(plugin_id)
         return next((dict(options) for key, options in self.configs.items() if canonical(key) == wanted), {})
 
 
 def canonical(plugin_id: str) -> str:
-    """The id for comparing: ``my_plugin`` and ``my-plugin`` are one."""
+    """Return the id in the form for comparisons: ``my_plugin`` and ``my-plugin`` are the same id."""
     return plugin_id.replace("_", "-")
 
 
 def read_state(path: Path | str) -> PluginState:
-    """Read the file. Raises StateFileError naming the file, the place in it, and the way out."""
+    """Read the file. Raises StateFileError, which names the file, the place in it, and how to fix it."""
     path = Path(path)
     try:
         body = path.read_bytes()
@@ -68,24 +71,25 @@ def read_state(path: Path | str) -> PluginState:
 
 
 def parse_state(body: bytes, name: str) -> PluginState:
-    """The state in these bytes; ``name`` is what errors call the file. Raises StateFileError."""
+    """Parse the file's bytes; errors call the file ``name``. Raises StateFileError."""
     return PluginState(**parse_fields(body, name), digest=hashlib.sha256(body).hexdigest())
 
 
 def render_state(state: PluginState) -> bytes:
-    """The file's bytes for a state; reading them gives the state again."""
+    """Return the file's bytes for a state; parsing them gives the same state."""
     return render_fields(vars(state))
 
 
 def update_state(path: Path | str, change: Callable[[PluginState], PluginState]) -> PluginState:
-    """Apply ``change`` to what the file holds now, and write the result with ``revision`` + 1 and the present time.
+    """Apply ``change`` to the file's current content, and write it with ``revision`` + 1 and the current time.
 
-    Processes take turns by a lock file beside it; readers see the old file or the new one, never a part. A change
-    that changes nothing writes nothing. Raises StateFileError (broken file, no right to write) or StorageFull.
+    A lock file beside it makes writers take turns; readers see the old file or the new one, never a part. If
+    ``change`` changes nothing, nothing is written. Raises StateFileError (broken file, no write permission) or
+    StorageFull.
     """
     from filelock import FileLock, Timeout
 
-    target = Path(os.path.realpath(path))  # replacing a symlink itself would leave its target behind
+    target = Path(os.path.realpath(path))  # replacing a symlink would leave the file it points to unchanged
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{target}.lock", timeout=LOCK_TIMEOUT):
@@ -121,7 +125,7 @@ def _replace_file(target: Path, body: bytes) -> None:
     handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            # Workers may run under another user, and no secret is in it: keep the mode, or let everyone read.
+            # Workers may run as another user, and the file holds no secret: keep its mode, or let everyone read it.
             os.fchmod(file.fileno(), target.stat().st_mode & 0o777 if target.exists() else 0o644)
             file.write(body)
             file.flush()
@@ -132,6 +136,6 @@ def _replace_file(target: Path, body: bytes) -> None:
         raise
     folder = os.open(target.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)  # so that the new name survives a power cut
+        os.fsync(folder)  # so that the rename survives a power failure
     finally:
         os.close(folder)

@@ -1,4 +1,4 @@
-"""The layout of the plugin state file: bytes to fields and back. Whatever is not exactly right is an error."""
+"""The format of the plugin state file: parses bytes into fields and renders them. Any deviation is an error."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 
 from semantik_pipeline.errors import StateFileError
 
-#: The newest layout of the file that this program reads.
+#: The newest format version that this program reads.
 STATE_VERSION = 1
-#: The way out of every broken file.
+#: The hint in every error about a broken file.
 MEND = "Fix the file, restore a copy, or move it away; without it every plugin is enabled with its defaults."
 
 _OURS = ("version", "revision", "updated_at", "disabled_ids", "configs")
 
 
 def parse_fields(body: bytes, name: str) -> dict[str, Any]:
-    """The fields of a PluginState but the digest; ``name`` is what errors call the file."""
+    """Parse the fields of a PluginState except the digest; errors call the file ``name``."""
     content = _parse_json(body, name)
     if not isinstance(content, dict):
         raise _wrong(name, "the top level", "an object", content)
@@ -40,7 +40,7 @@ def parse_fields(body: bytes, name: str) -> dict[str, Any]:
 
 
 def render_fields(fields: dict[str, Any]) -> bytes:
-    """The file's bytes; parsing them gives the fields again."""
+    """Return the file's bytes; parsing them gives the same fields."""
     content = {
         "version": fields["version"],
         "revision": fields["revision"],
@@ -70,7 +70,7 @@ def _parse_json(body: bytes, name: str) -> Any:
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
-    if len(found) < len(pairs):  # JSON would let the last one win, which could enable what the first one disabled
+    if len(found) < len(pairs):  # JSON parsers keep the last value, which could enable what the first one disabled
         keys = [key for key, _ in pairs]
         raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} occurs twice")
     return found
@@ -101,7 +101,7 @@ def _is_wrapped(value: dict[str, Any]) -> bool:
 
 
 def _unwrapped(value: dict[str, Any], where: str, name: str) -> tuple[bool, dict[str, Any]]:
-    """``{"enabled": bool, "config": {...}}`` as (enabled, options); plain options are enabled."""
+    """Split ``{"enabled": bool, "config": {...}}`` into (enabled, options). Plain options count as enabled."""
     if not _is_wrapped(value):
         return True, value
     enabled = _typed(value, "enabled", (bool,), "true or false", True, name, where)

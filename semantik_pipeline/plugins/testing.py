@@ -1,6 +1,6 @@
 """Contract tests and fakes for plugin authors: ``from semantik_pipeline.plugins.testing import ...``.
 
-The same names as :mod:`semantik_pipeline.testing`, imported when one is asked for.
+Offers the names of :mod:`semantik_pipeline.testing`, which is imported when the first of them is used.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    if name.startswith("__"):  # the import system probes for __path__ and the like
+    if name.startswith("__"):  # the import system asks for __path__ and similar attributes
         raise AttributeError(name)
     return getattr(import_module("semantik_pipeline.testing"), name)
 

@@ -1,6 +1,6 @@
-"""Whether a plugin's options are valid: no raw secret, nothing unknown, nothing missing, every value of its type.
+"""Validates a plugin's options: no raw secret, no unknown option, no missing one, and each value has its type.
 
-No message carries a value that may be a secret.
+No error message shows a value that may be a secret.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def validate_config(plugin_id: str, schema: Schema, options: Options) -> None:
-    """Raise PluginConfigError for a raw secret, an unknown option, a missing one or a wrong value."""
+    """Raise PluginConfigError for a raw secret, an unknown option, a missing option or a wrong value."""
     refuse_secrets(plugin_id, options, schema)
     for name, value in options.items():
         if is_env_reference(name, field_of(schema, name)) and value is not None:
@@ -32,7 +32,7 @@ def validate_config(plugin_id: str, schema: Schema, options: Options) -> None:
 
 
 def refuse_secrets(plugin_id: str, options: Options, schema: Schema = None) -> None:
-    """Raise PluginConfigError naming the option if one holds a raw secret."""
+    """Raise PluginConfigError, which names the option, if an option holds a raw secret."""
     found = find_secret(options, schema)
     if found is None:
         return
@@ -46,7 +46,7 @@ def refuse_secrets(plugin_id: str, options: Options, schema: Schema = None) -> N
 
 
 def check_variable_name(plugin_id: str, name: str, value: Any) -> None:
-    """Raise PluginConfigError, without the value, if it is not the name of an environment variable."""
+    """Raise PluginConfigError, without quoting the value, if it is not the name of an environment variable."""
     if not isinstance(value, str) or not _VARIABLE_NAME.fullmatch(value):
         raise PluginConfigError(
             f"The option {name!r} of the plugin {plugin_id!r} must be the name of an environment variable.",
@@ -72,7 +72,7 @@ def _check_against_schema(plugin_id: str, schema: dict[str, Any], options: Optio
 
 @lru_cache(maxsize=256)
 def _schema_fault(schema: str) -> str | None:
-    """What is wrong with a schema, if anything is. Asked once for each: it takes 20 ms, and plugins' schemas stay."""
+    """Return what is wrong with a schema, or None. Cached, because a check takes 20 ms and schemas do not change."""
     from jsonschema import Draft202012Validator, SchemaError
 
     try:
@@ -83,7 +83,7 @@ def _schema_fault(schema: str) -> str | None:
 
 
 def _without_references(schema: dict[str, Any], options: Options) -> tuple[dict[str, Any], Options]:
-    """Schema and options for the validator: ``foo_env`` stands for ``foo`` where the schema has only that."""
+    """Return schema and options for the validator: ``foo_env`` counts as ``foo`` if only ``foo`` is declared."""
     properties = schema["properties"]
     references = {name for name in options if name.endswith("_env") and name.removesuffix("_env") in properties}
     met = {name.removesuffix("_env") for name in references}
