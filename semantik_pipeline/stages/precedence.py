@@ -1,10 +1,12 @@
-"""A small source's units have the process to themselves while they are worked on.
+"""Give a small source's units precedence in this process while they are worked on.
 
-``ledger/queue/fair_queue.py`` puts the units of a small source first in each stage's queue. Yet on few cores, what the other
-loops of the process do at the same time would take more time from them than the queues did. So a loop that has none of
-these units to claim stands back until the claims that hold some are finished, and a moment longer: by then they are due in
-their next stage, or their operation is finished. One that hangs keeps nobody waiting for long, and however many small
-sources come, others have half of the time. With more cores than :data:`FEW` nobody stands back at all.
+``ledger/queue/fair_queue.py`` puts the units of a small source first in each stage's queue. But on few cores, the other
+loops of the process would take more time from these units than the queues did. So a loop that has none of these units
+to claim waits until the claims that hold some are finished, and a moment longer: by then the units are due in their
+next stage, or their operation is finished.
+
+A hung claim makes nobody wait for long. However many small sources arrive, other units get half of the time. On more
+than :data:`FEW` cores no loop waits at all.
 """
 
 from __future__ import annotations
@@ -15,40 +17,41 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-#: Seconds that loops stand back after such a claim was made.
+#: Maximum seconds for which other loops wait after a claim of small-source units has begun.
 PATIENCE = 1.0
 
-#: Seconds that they do so after it ended.
+#: Seconds for which they wait after such a claim has ended.
 BETWEEN = 0.25
 
-#: Seconds that they do so in all. Each second in which they don't gives one of these back.
+#: Maximum seconds for which they wait in total. Each second without waiting gives one of these seconds back.
 LONGEST = 10.0
 
-#: Cores of a process for which its loops compete: a document's stages, with the model, take about so many.
+#: Up to this number of cores the loops of a process compete for them: the stages of one document, with the model, use
+#: about this many.
 FEW = 4
 
-#: Seconds between two looks of a loop that stands back, at what it might claim now.
+#: Seconds between two looks of a waiting loop at what it could claim now.
 LOOK = 0.05
 
 
 class Precedence:
-    """Claims of this process that hold units of small sources."""
+    """The claims of this process that hold units of small sources."""
 
     def __init__(self) -> None:
         self._cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self._changed = threading.Condition()
         self._claims = 0
-        self._until = 0.0  # when loops stop standing back, on time.monotonic()
-        self._stood, self._noted = 0.0, 0.0  # seconds that they stood back and were not given back, up to that moment
+        self._until = 0.0  # time on time.monotonic() at which other loops stop waiting
+        self._stood, self._noted = 0.0, 0.0  # seconds waited and not given back; when that was computed
 
     @property
     def taken(self) -> bool:
-        """Whether others should stand back now."""
+        """Whether other loops should wait now."""
         return self._cores <= FEW and self._left() > 0
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """While a claim with such units is in hand."""
+        """Keep precedence while a claim with units of a small source is in hand."""
         with self._changed:
             self._claims += 1
             self._set(max(self._until, time.monotonic() + PATIENCE))
@@ -62,7 +65,7 @@ class Precedence:
                 self._changed.notify_all()
 
     def expect(self) -> None:
-        """Such units are due in their first stage."""
+        """Give precedence to units of a small source that become due in their first stage."""
         with self._changed:
             self._set(max(self._until, time.monotonic() + BETWEEN))
             self._changed.notify_all()
@@ -80,7 +83,7 @@ class Precedence:
         self._until = until
 
     def _left(self) -> float:
-        """Seconds that others still stand back, if nothing changes."""
+        """Seconds for which other loops still wait if nothing changes."""
         return self._end - time.monotonic()
 
     @property

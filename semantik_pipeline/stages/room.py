@@ -1,13 +1,15 @@
-"""Who works beside whom in this process: good claims side by side, or one suspect alone.
+"""Decide which claims run at the same time in this process: good claims side by side, or one suspect alone.
 
-A process dies as a whole, with all that its stages and threads hold. So its death tells something of a unit only if
-that unit was all it held, from the claim on. A suspect is claimed when everything else in this process is finished, and
-nothing else is claimed until it is finished too; another process does what it likes meanwhile.
+When a process dies, everything that its stages and threads hold is lost with it. So its death is evidence against a
+unit only if the process held nothing else, from the claim on. A suspect is therefore claimed when all other work in
+this process is finished, and nothing else is claimed until the suspect is finished too. Other processes are not
+affected.
 
-Suspects come in *turns*. A turn is first a wait for the good claims to end, which hand back what they have not begun.
-The wait has a bound, after which the good work goes on; each wait in vain doubles the bound, so that at last it is
-longer than any piece in hand. A turn, in vain or not, is followed by a rest as long as good work was kept waiting: so
-suspects cost a process no more than half of its time, and get their turn after a few times the longest piece.
+Suspects come in *turns*. A turn begins with a wait for the good claims to end; these give back what they have not
+begun. The wait is bounded. If it is in vain, the good work goes on and the bound doubles, so that at some point it is
+longer than any piece of work. Every turn, in vain or not, is followed by a rest as long as good work was kept waiting.
+So suspects cost a process at most half of its time, and they get their turn after a few times the duration of the
+longest piece.
 """
 
 from __future__ import annotations
@@ -22,25 +24,28 @@ from semantik_pipeline.stages.precedence import Precedence
 #: Seconds that a turn lasts, from the moment when its first suspect may begin.
 TURN = 2.0
 
-#: Seconds that a wait for the good claims never exceeds, however often it was in vain.
+#: Maximum seconds of a wait for the good claims, however often the wait was in vain.
 LONGEST_WAIT = 300.0
 
-#: Seconds that a turn waits for the next suspect: the loop that finished one asks for another within this time.
+#: Seconds that a turn waits for the next suspect. A loop that finished a suspect asks for another within this time.
 LINGER = 0.05
 
-#: Seconds between two looks whether all claims are made.
+#: Seconds between two checks whether all claims are made.
 MOMENT = 0.01
 
-#: Seconds after which a room that stands empty rests no more: the good work that was kept waiting is done.
+#: Seconds after which an empty room ends its rest: the good work that was kept waiting is done.
 EMPTY = 0.2
 
 
 class Place:
-    """What one claim takes of the room, until it is left or its lease is over: a hung claim keeps nobody waiting."""
+    """The share of the room that one claim takes, until the claim leaves or its lease is over.
+
+    So a hung claim keeps nobody waiting.
+    """
 
     def __init__(self, room: Room) -> None:
         self._room = room
-        self.hold: Hold | None = None  # once the claim is made
+        self.hold: Hold | None = None  # set once the claim is made
 
     @property
     def taken(self) -> bool:
@@ -48,12 +53,17 @@ class Place:
 
     @property
     def wanted(self) -> bool:
-        """A suspect waits for this good claim to end: what it has not begun is to be handed back. Whoever asks this has
-        finished a piece before, or the claim would only come and go."""
+        """Whether a suspect waits for this good claim to end, so that it should give back what it has not begun.
+
+        Ask only after finishing a piece. Otherwise the unit would be claimed and given back without progress.
+        """
         return self._room._waits_for(self)
 
     def wanted_once(self, work: Hashable) -> bool:
-        """:attr:`wanted`, and never before for this ``work`` in this process: it begins anew if it is handed back."""
+        """Whether the place is :attr:`wanted`, at most once for each ``work`` in this process.
+
+        For work that starts from the beginning when it is given back.
+        """
         if work in self._room.interrupted or not self.wanted:
             return False
         self._room.interrupted.add(work)
@@ -64,27 +74,27 @@ class Place:
 
 
 class Room:
-    """The places of one process. ``give_up()`` is asked again and again while somebody waits for one."""
+    """The places of one process. ``give_up()`` is called repeatedly while a caller waits for a place."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._changed = threading.Condition()
         self._good: set[Place] = set()
         self._lone: Place | None = None
-        self._asking = 0  # suspects that wait for their place
-        self._began: float | None = None  # this turn of the suspects, which is first of all a wait for the good ones
-        self._ends: float | None = None  # set when its first suspect has its place
-        self._left = 0.0  # when the last one left, or a turn ended
-        self._patience = TURN  # seconds that the next wait for the good ones may last
-        self._in_vain = 0  # turns that were given up
+        self._asking = 0  # number of suspects that wait for a place
+        self._began: float | None = None  # start of the current turn, which begins with the wait for good claims
+        self._ends: float | None = None  # end of the turn, set when its first suspect gets its place
+        self._left = 0.0  # when the last place was left, or a turn ended
+        self._patience = TURN  # maximum seconds of the next wait for the good claims
+        self._in_vain = 0  # number of turns that were given up
         self._kept_since: float | None = None  # when good work began to wait for the end of this turn
         self._rests_until = float("-inf")
         self.precedence = Precedence()  # of small sources' units
-        self.interrupted: set[Hashable] = set()  # what has left once, though it had saved nothing to go on from
-        self.proven: set[str] = set()  # stages that have worked here: what they load at first is loaded
+        self.interrupted: set[Hashable] = set()  # work that was interrupted once without having saved progress
+        self.proven: set[str] = set()  # stages that have worked here, so their models are loaded
 
     def beside(self, give_up: Callable[[], bool]) -> Place | None:
-        """A place beside others, for good units; None if the caller gives up waiting for the end of a turn."""
+        """Return a place for good units, beside others; None if the caller gives up waiting for a turn to end."""
         with self._changed:
             while self._suspects_turn():
                 self._keep_waiting()
@@ -96,9 +106,12 @@ class Room:
             return place
 
     def alone(self, give_up: Callable[[], bool], *, patient: bool) -> Place | None:
-        """The whole room, for one suspect. None if the caller gives up, or it is no suspects' turn and the caller is
-        not ``patient``, having good work to do, or should look again whether it has: its turn was given up, or a rest
-        is long."""
+        """Return the whole room for one suspect, or None.
+
+        None means that the caller gave up, that its turn was given up, or that it is not the suspects' turn. A caller
+        that is not ``patient``, because it has good work to do, does not wait for the next turn. A patient caller waits
+        up to :data:`TURN` seconds for it, and should then check again whether it has good work.
+        """
         with self._changed:
             self._asking += 1
             asked, in_vain = self._clock(), self._in_vain
@@ -117,7 +130,7 @@ class Room:
                 self._changed.notify_all()
 
     def settle(self, seconds: float) -> None:
-        """Wait until whoever has a place has its claim, too, or has left: for so many seconds at most."""
+        """Wait until every place has its claim or has been left, at most this number of seconds."""
         until = time.monotonic() + seconds
         while self._claiming() and time.monotonic() < until:
             time.sleep(MOMENT)
@@ -127,12 +140,12 @@ class Room:
             return any(place.hold is None for place in (*self._good, self._lone) if place is not None)
 
     def _keep_waiting(self) -> None:
-        """Good work waits for the end of this turn."""
+        """Note that good work waits for the end of this turn."""
         if self._kept_since is None:
             self._kept_since = self._clock()
 
     def _is_free(self) -> bool:
-        """Whether a suspect may begin now; begins a turn if it may."""
+        """Return whether a suspect may begin now. Begins a turn if possible."""
         now = self._clock()
         if not self._suspects_turn():
             deserted = not self._good and now >= self._left + EMPTY
@@ -146,7 +159,7 @@ class Room:
         return True
 
     def _suspects_turn(self) -> bool:
-        """Whether good work has to wait; ends a turn that is over."""
+        """Return whether good work has to wait. Ends a turn that is over."""
         if self._began is None:
             return False
         now = self._clock()

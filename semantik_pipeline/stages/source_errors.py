@@ -1,5 +1,4 @@
-"""What becomes of a source whose slice failed: it is tried again, left to others, its sync has failed, or it is paused
-and says why."""
+"""Handle a failed sync slice: retry it, leave the source to other workers, fail the sync, or pause the source."""
 
 from __future__ import annotations
 
@@ -24,20 +23,24 @@ from semantik_pipeline.stages.unit_errors import AWAY, describe, told
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
 
-#: Errors after which a person must say how to go on.
+#: Errors after which a person must decide how to go on.
 ASKS = (CredentialsRejected, MassDeletion)
 
-#: Errors that say what this process lacks, and another may have.
+#: Errors that mean that this process lacks something that another process may have.
 LACKS = (PluginNotFoundError, PluginLoadError, VariableNotSet)
 
 log = logging.getLogger(__name__)
 
 
 def fail_slice(runtime: Runtime, claim: SourceClaim, error: Exception) -> None:
-    """A source that fails backs off; after the last attempt, or where retrying is no use, its sync has failed. One
-    whose credentials are refused, or whose documents are nearly all gone, is paused and asks; one whose connector this
-    process lacks is left to others; on a fleet, one for which the ledger or the blobs are away waits for them, while whoever
-    types a command is told after the last attempt."""
+    """Record that a slice failed. The type of the error decides what happens to the source.
+
+    - It backs off and is tried again. After the last attempt, or if a retry is useless, its sync fails.
+    - If its credentials are refused, or too many documents have vanished, it is paused until a person decides.
+    - If this process lacks its connector, it is left to other workers.
+    - On a fleet, if the ledger or the blobs are unreachable, it waits for them. Without a fleet these failures count as
+      attempts, so that a user at the command line gets an error after the last attempt.
+    """
     if isinstance(error, LACKS):
         _leave(runtime, claim, error)
         return
@@ -67,7 +70,7 @@ def fail_slice(runtime: Runtime, claim: SourceClaim, error: Exception) -> None:
 
 
 def _wait(runtime: Runtime, claim: SourceClaim, error: StorageUnavailable) -> None:
-    """Free the source, with nothing held against it, and try it again soon."""
+    """Free the source without charging it an attempt, and try it again soon."""
     log.warning("The sync of %s waits %.1f s: %s", claim.name, AWAY, told(error))
     with runtime.ledger.write() as tx:
         if ledger.source_held(tx, claim):
@@ -75,11 +78,13 @@ def _wait(runtime: Runtime, claim: SourceClaim, error: StorageUnavailable) -> No
 
 
 def _leave(runtime: Runtime, claim: SourceClaim, error: Exception) -> None:
-    """Free the source, with nothing held against it. Where nobody has what it needs its operation is blocked, and goes
-    on when somebody has."""
+    """Free the source without charging it an attempt.
+
+    If no worker has what the source needs, its operation is blocked until one has it.
+    """
     words = told(error)
     log.error("%s can't be read here: %s", claim.name, words)
-    runtime.left.leave(claim.source_id, words)  # before it is free, or this process would take it again
+    runtime.left.leave(claim.source_id, words)  # first, or this process would take the source again
     with runtime.ledger.write() as tx:
         if ledger.source_held(tx, claim):
             ledger.pause_slice(tx, claim, error=ledger.blocked(describe(error)))

@@ -1,4 +1,4 @@
-"""What becomes of a unit whose stage failed. The error's type decides; one bad document harms itself alone."""
+"""Handle a unit whose stage failed. The type of the error decides; one bad document harms only itself."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: How often a document whose plugin hangs is tried alone: each try costs the stage's whole deadline.
+#: How often a document whose plugin hangs is tried alone. Each try costs the stage's whole deadline.
 HANGS = 2
 
-#: How long units wait for a server that is away, in seconds.
+#: Seconds for which units wait for a server that is unreachable.
 AWAY = 2.0
 
 
 def describe(error: BaseException) -> dict[str, Any]:
-    """An error as the ledger keeps it: ``type``, ``message``, ``traceback``."""
+    """Return an error in the form that the ledger stores: ``type``, ``message``, ``traceback``."""
     remote = getattr(error, "child_traceback", None)
     return {
         "type": type(error).__name__,
@@ -53,22 +53,25 @@ def describe(error: BaseException) -> dict[str, Any]:
 
 
 def told(error: BaseException | str) -> str:
-    """An error's words as they are kept and logged. They may quote secrets, which go, and what a document holds, of which
-    no database takes everything."""
+    """Return an error's message as it is stored and logged.
+
+    It may quote secrets, which are removed, and content of a document, of which characters that no database stores are
+    replaced.
+    """
     return scrub(storable(str(error)))
 
 
 def lacks(error: object) -> bool:
-    """Whether the error says that this process lacks something (a plugin, a variable) that another may have."""
+    """Return whether the error means that this process lacks something (a plugin, a variable) that another may have."""
     return isinstance(error, FingerprintMismatch | PluginError) and not isinstance(error, PermanentError)
 
 
 def fail(
     runtime: Runtime, claim: Claim, units: Iterable[Unit], error: BaseException, *, alone: bool = False
 ) -> list[Unit]:
-    """Record that ``units`` of the claim failed together; ``alone`` says that this one document is surely to blame.
+    """Record that ``units`` of the claim failed together. With ``alone``, this one document is certainly to blame.
 
-    Returns those that are in quarantine now.
+    Returns the units that are now in quarantine.
     """
     units = list(units)
     if isinstance(error, LeaseLost) or not units:
@@ -85,8 +88,11 @@ def fail(
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What becomes of units: ``outcome`` as the metric names it. ``delay`` in seconds until the next try, if the error
-    says so; ``attempts`` that a document has at most, if fewer than the settings say."""
+    """What happens to failed units.
+
+    ``outcome`` is the name used in the metric. ``delay`` is the number of seconds until the next try, if the error sets
+    one. ``attempts`` is the maximum number of attempts of a document, if it is lower than the setting.
+    """
 
     outcome: Literal["released", "suspected", "failed", "quarantined"]
     delay: float | None = None
@@ -94,13 +100,16 @@ class Verdict:
 
 
 def verdict(error: BaseException, *, alone: bool, goal: str = "indexed") -> Verdict:
-    """What becomes of units with this goal whose stage raised ``error``; ``alone``: one document is surely to blame.
+    """Return the verdict for units with this goal whose stage raised ``error``.
 
-    A server, a disk or a worker that fails holds nothing against documents: ``released``. Of several that failed
-    together each runs alone next: ``suspected``. One alone is charged (``failed``), or ``quarantined`` where no further
-    try would help; a deletion never is.
+    With ``alone``, one document is certainly to blame.
+
+    - ``released``: a server, a disk or a worker failed, which is not charged to any document.
+    - ``suspected``: several units failed together; each of them runs alone next.
+    - ``failed``: a unit alone failed and is charged an attempt.
+    - ``quarantined``: a unit alone failed and another try would not help. A deletion is never quarantined.
     """
-    together = isinstance(error, OutOfMemory | ServiceFailing) and not alone  # what is well goes through by itself
+    together = isinstance(error, OutOfMemory | ServiceFailing) and not alone  # good documents pass when they run alone
     if isinstance(error, StorageFull | ServiceUnavailable | WorkerUnfit) and not together:
         return Verdict(outcome="released", delay=getattr(error, "retry_after", None) or AWAY)
     if lacks(error):
@@ -117,8 +126,10 @@ def verdict(error: BaseException, *, alone: bool, goal: str = "indexed") -> Verd
 
 
 def foreseeable() -> list[str]:
-    """Types of errors that may bring a document into quarantine, of those that this project has; plugins raise their own,
-    and what nobody meant to raise."""
+    """Return this project's error types that may put a document into quarantine.
+
+    Plugins may also raise types of their own, or any built-in exception by mistake.
+    """
     kinds = [one for one in vars(errors).values() if isinstance(one, type)]
     ours = [one for one in kinds if issubclass(one, TransientError | PermanentError)]
     return [one.__name__ for one in ours if verdict(one(), alone=True).outcome != "released"]
@@ -134,7 +145,7 @@ def _record(
     *,
     alone: bool,
 ) -> list[Unit]:
-    """Apply the verdict; returns the units in quarantine."""
+    """Apply the verdict. Returns the units that are now in quarantine."""
     keys, words = [unit.key for unit in units], described["message"]
     found = verdict(error, alone=alone)
     if found.outcome == "released":
@@ -166,8 +177,8 @@ def _record(
 
 
 def _charge(runtime: Runtime, tx: Transaction, unit: Unit, error: BaseException, described: dict[str, Any]) -> bool:
-    """Hold the error against the document; returns whether it is in quarantine now."""
-    kept = {**described, "plugins": stage_plugins(runtime, unit)}  # a mended one gets another try
+    """Charge the error to the document. Returns whether it is now in quarantine."""
+    kept = {**described, "plugins": stage_plugins(runtime, unit)}  # so that a fixed plugin gets another try
     found, settings = verdict(error, alone=True, goal=unit.goal), runtime.settings.work
     if found.outcome == "quarantined":
         work.quarantine(tx, unit, kept)

@@ -1,7 +1,8 @@
 """upsert: bring a document's points into the store. A document is ``indexed`` only after the store acknowledged them.
 
-Points carry the document's epoch. Writing is conditional (never over a newer epoch), deleting is always "of this
-document, with an older epoch"; new points first, old ones deleted after. Doing it twice equals doing it once.
+Points carry the document's epoch. Inserts are conditional (never over a newer epoch). Deletes always mean "of this
+document, with an older epoch". New points are written first and old ones deleted afterwards. Doing it twice equals
+doing it once.
 """
 
 from __future__ import annotations
@@ -34,15 +35,16 @@ if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
 
 
-#: Documents that one call of the store deletes points of.
+#: Number of documents whose points one call to the store deletes.
 DELETED = 64
 
-#: Documents, and chunk rows of them, that leave the ledger in one transaction: nobody waits long for it.
+#: Maximum number of documents (GONE), and of their chunk rows (ROWS), that one transaction removes from the ledger, so
+#: that nobody waits long for it.
 GONE, ROWS = 16, 2000
 
 
 def run(runtime: Runtime, claims: Claims) -> None:
-    """Upsert documents, many small ones in one batch, a large one in slices."""
+    """Upsert documents: many small ones in one batch, a large one in slices."""
     for held in claims:
         for generation_id, units in by_generation(held.claim.units):
             writing: set[tuple[int, int]] = set()
@@ -55,23 +57,26 @@ def run(runtime: Runtime, claims: Claims) -> None:
             except Exception as error:
                 _reconcile_lost(runtime, held.claim, writing)
                 lost = fail(runtime, held.claim, units, lost_index.blamed(runtime, generation_id, error))
-                with isolated(runtime, "withdrawals"):  # maintenance makes up for it
+                with isolated(runtime, "withdrawals"):  # if this fails, maintenance does it later
                     withdraw(runtime, lost)
 
 
 def prepare(runtime: Runtime, generation: Generation) -> None:
-    """Have the store open, and the index there."""
+    """Open the store and create the index if it is missing."""
     runtime.index(generation)
 
 
 def reconcile(runtime: Runtime, units: Iterable[Unit]) -> None:
-    """The lease went while the store was being written: have somebody look at these documents' points again."""
+    """Mark these documents for reconciling: the lease ended during writes, so their points must be checked again."""
     with runtime.ledger.write() as tx:
         reconciling.mark(tx, [unit.key for unit in units])
 
 
 def _reconcile_lost(runtime: Runtime, claim: Claim, writing: set[tuple[int, int]]) -> None:
-    """The same of those that others have by now: a store may write what it is given after it told of an error."""
+    """Mark those of the documents being written that other workers hold by now.
+
+    A store may still perform a write after it has reported an error for it.
+    """
     if not writing:
         return
     with runtime.ledger.write() as tx:
@@ -79,8 +84,10 @@ def _reconcile_lost(runtime: Runtime, claim: Claim, writing: set[tuple[int, int]
 
 
 class Upsert:
-    """One claim's documents of one generation on their way into the store. ``writing``: keys of those whose points are
-    being written."""
+    """Writes the documents of one claim and one generation to the store.
+
+    ``writing`` holds the keys of units whose points are being written.
+    """
 
     def __init__(
         self,
@@ -114,8 +121,10 @@ class Upsert:
             self._remove(without)
 
     def _touch(self, units: list[Unit]) -> list[Unit]:
-        """Say that the store may hold points of these documents before it does, and that they are being written: if
-        another revision comes before the end, nobody knows what the store has of them."""
+        """Record, before any write, that the store may hold points of these documents and that a write has begun.
+
+        If another revision arrives before the write ends, the state of these documents' points in the store is unknown.
+        """
         begun = [replace(unit, progress={**unit.progress, "begun": True}) for unit in units]
         with self._saving(units) as (tx, mine):
             told = [before.touched and before.progress.get("begun") for before in units]
@@ -125,7 +134,7 @@ class Upsert:
         return begun
 
     def _write_small(self, units: list[Unit]) -> None:
-        """Documents that fit a batch together; one that lacks something goes back to the stage that makes it."""
+        """Write documents that fit into one batch. A document that lacks a row goes back to the stage that makes it."""
         self.hold.check()
         builder = PointBuilder(self.runtime, self.generation)
         with self.runtime.ledger.read() as tx:
@@ -141,7 +150,7 @@ class Upsert:
         self._finish(ready)
 
     def _write_large(self, unit: Unit) -> None:
-        """A slice after the other, each saved; after the time slice others have a turn."""
+        """Write a large document slice by slice, saving after each slice. After the time slice, others get a turn."""
         done = unit.progress.get("ordinal", 0) if unit.progress.get("epoch") == unit.epoch else 0
         while True:
             self.hold.check()
@@ -159,7 +168,7 @@ class Upsert:
             progress = {**unit.progress, "ordinal": done, "epoch": unit.epoch}
             with self._saving([unit]) as (tx, mine):
                 if unit.key not in mine:
-                    return  # revised meanwhile, and marked for reconciling; the rest of the claim is still ours
+                    return  # revised meanwhile, and marked for reconciling; the claim still holds its other units
                 if over:
                     work.move(tx, unit, "upsert", progress=progress)
                 else:
@@ -174,7 +183,7 @@ class Upsert:
         self._finish([unit])
 
     def _remove(self, units: list[Unit]) -> None:
-        """Documents that leave the index: their points together, and what they said in short transactions."""
+        """Remove documents from the index: all their points at once, then their texts in short transactions."""
         self.hold.check()
         self._delete_older(units)
         with self.runtime.ledger.read() as tx:
@@ -201,7 +210,7 @@ class Upsert:
                 self.hold.touch()
 
     def _delete_older(self, units: list[Unit]) -> None:
-        """Points of these documents from older epochs. A document that was never touched before has none."""
+        """Delete points of these documents from older epochs. A document that was never touched before has none."""
         older = [
             {
                 "must": [
@@ -239,9 +248,9 @@ class Upsert:
                         shown |= {**UNREAD, "notes": None}
                     else:
                         shown |= UNREAD
-                aside = unit.progress.get(ASIDE)  # it is in quarantine, but for its points
+                aside = unit.progress.get(ASIDE)  # set if the unit stays in quarantine and its points are rewritten
                 stage = unit.goal if aside is None else "quarantined"
-                # its points are open to nobody by name, so the next revision writes all of them
+                # the rewritten points are open to no principal, so the next revision must write all of them
                 progress = None if aside is None else {"rewrite": True}
                 ended.append((unit, stage, {"progress": progress, **shown, **(aside or {})}))
             forgetting.forget_documents(tx, deleted)
@@ -252,15 +261,18 @@ class Upsert:
     def _send_back(self, unit: Unit, stage: str) -> None:
         with self._saving([unit]) as (tx, mine):
             if unit.key in mine:
-                lost = stage == "chunk" and ASIDE in unit.progress  # so its newest revision tries again
+                lost = stage == "chunk" and ASIDE in unit.progress  # so that its newest revision tries again
                 work.move(tx, unit, stage, **({"progress": {"rewrite": True}} if lost else {}))
         self.writing.discard(unit.key)
         self.runtime.ring(stage)
 
     @contextmanager
     def _saving(self, units: list[Unit]) -> Iterator[tuple[Transaction, set[tuple[int, int]]]]:
-        """A writing transaction and the units of this claim that are still ours; those of ``units`` that are not are
-        marked for reconciling. Raises LeaseLost if nothing is ours any more."""
+        """Yield a write transaction and the keys of the claim's units that are still held.
+
+        Those of ``units`` that are no longer held are marked for reconciling. Raises LeaseLost if no unit is held any
+        more.
+        """
         with self.runtime.ledger.write() as tx:
             mine = work.held(tx, self.claim.token)
             reconciling.mark(tx, [unit.key for unit in units if unit.key not in mine])
@@ -271,16 +283,18 @@ class Upsert:
 
 
 def _as_indexed(unit: Unit) -> Unit:
-    """A unit in quarantine, whose points are of the revision before, is open to nobody by name: the principals that the
-    ledger has are those of the new revision, which must not show the old text to others. Its title is the new
-    revision's, which no parser has found yet."""
+    """Return the unit as its points must be written: a unit in quarantine is open to no principal.
+
+    Its points belong to the previous revision, but the principals in the ledger belong to the new one, and the old text
+    must not be shown to these. Its title is the one of the new revision, without a title from the parser.
+    """
     if ASIDE not in unit.progress:
         return unit
     return replace(unit, title=title_of(unit.metadata, unit.title), principals=[])
 
 
 def forget_blobs(runtime: Runtime, units: Sequence[Unit]) -> None:
-    """Remove deleted documents' bodies, unless other documents have them too."""
+    """Remove the stored bodies of deleted documents, unless other documents share them."""
     bodies = {"raw": {unit.content_hash for unit in units}, "parsed": {unit.parse_key for unit in units}}
     for kind, keys in bodies.items():
         if named := {key for key in keys if key}:

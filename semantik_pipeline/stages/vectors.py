@@ -1,5 +1,7 @@
-"""Vectors as the ledger keeps them: a chunk's dense vector, and behind it, where its collection has a model for that, its
-sparse one. One row holds both, so that neither can be there without the other."""
+"""The stored form of a chunk's vectors: the dense vector, then the sparse one if the collection has a sparse model.
+
+Both are in one row, so that neither can exist without the other.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,10 @@ if TYPE_CHECKING:
 
 
 def sparse_encoder(runtime: Runtime, generation: Generation | int) -> EmbeddingPlugin | None:
-    """What gives the generation its sparse vectors, its model loaded; None where BM25 does. Raises FingerprintMismatch
-    for what would give others."""
+    """Return the generation's sparse model, loaded, or None if BM25 makes its sparse vectors.
+
+    Raises FingerprintMismatch if the model here would give different vectors.
+    """
     found = runtime.generation(generation) if isinstance(generation, int) else generation
     choice = found.config["sparse"]
     if not choice.get("plugin"):
@@ -29,14 +33,14 @@ def sparse_encoder(runtime: Runtime, generation: Generation | int) -> EmbeddingP
 
 
 def packed(vector: SparseVector) -> bytes:
-    """Its terms as uint32, then its weights as float16: 6 bytes for each."""
+    """Return the vector as bytes: its terms as uint32, then its weights as float16, 6 bytes per term."""
     import numpy as np
 
     return np.array(vector.indices, dtype="<u4").tobytes() + np.array(vector.values, dtype="<f2").tobytes()
 
 
 def unpacked(row: bytes, dimension: int) -> tuple[np.ndarray, SparseVector]:
-    """``(dense, sparse)`` of a row; without a sparse part that one has no term."""
+    """Return ``(dense, sparse)`` of a row. If the row has no sparse part, the sparse vector is empty."""
     import numpy as np
 
     split = 4 * dimension
@@ -47,13 +51,16 @@ def unpacked(row: bytes, dimension: int) -> tuple[np.ndarray, SparseVector]:
 
 
 def checked_sparse(vectors: Sequence[SparseVector], count: int) -> list[bytes]:
-    """The vectors as they are kept; raises PermanentError for another number of them, or weights that can't be."""
+    """Return the vectors in their stored form.
+
+    Raises PermanentError for a wrong number of vectors, a duplicate term, or a weight that float16 cannot hold.
+    """
     import numpy as np
 
     if len(vectors) != count:
         raise PermanentError(f"The sparse encoder returned {len(vectors)} vectors for {count} texts.")
     for vector in vectors:
-        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+        with np.errstate(over="ignore"):  # a weight that is too large becomes infinite and is refused below
             weights = np.asarray(vector.values, dtype="<f2")
         if len(weights) != len({*vector.indices}) or not np.isfinite(weights).all():
             raise PermanentError(

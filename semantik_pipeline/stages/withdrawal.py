@@ -1,7 +1,8 @@
-"""What a revision that went into quarantine while it was written has in the store: it goes, what was indexed before stays.
+"""Withdraw the points of a revision that went into quarantine while it was being written.
 
-The worker that set it aside does so at once. That it is owed was committed with the quarantine, so maintenance makes up
-for a worker that died in between, and for a store that was away.
+Its points are deleted; the points that were indexed before stay. The worker that quarantined the document does this at
+once. The pending withdrawal was committed together with the quarantine, so maintenance does it if the worker died in
+between or the store was unreachable.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 def withdraw(runtime: Runtime, units: Iterable[Unit]) -> None:
-    """Remove the points of these documents that are not of what was indexed. Never those of a newer epoch."""
+    """Delete these documents' points except those of the indexed revision. Never deletes points of a newer epoch."""
     for unit in units:
         kept = _indexed(runtime, unit)
         mine = [
@@ -37,13 +38,13 @@ def withdraw(runtime: Runtime, units: Iterable[Unit]) -> None:
         try:
             runtime.host.call(runtime.store.delete, index, filter=written)
         except UsageError as error:
-            raise lost_index.blamed(runtime, unit.generation_id, error) from None  # it has its words
+            raise lost_index.blamed(runtime, unit.generation_id, error) from None  # the new error quotes it
         with runtime.ledger.write() as tx:
             reconciling.withdrawn(tx, unit)
 
 
 def advance(runtime: Runtime, *, seconds: float) -> bool:
-    """Withdraw what is owed, for so many seconds. Returns whether there is more that could be done at once."""
+    """Withdraw pending points for at most ``seconds`` seconds. Returns whether more could be done at once."""
     until, after = time.monotonic() + seconds, (0, 0)
     while True:
         with runtime.ledger.read() as tx:
@@ -57,15 +58,15 @@ def advance(runtime: Runtime, *, seconds: float) -> bool:
             try:
                 with isolated(runtime, "withdrawals", unit.unique_id, but=ServiceUnavailable):
                     withdraw(runtime, [unit])
-            except ServiceFailing as error:  # the store answers, so it may take the next one
+            except ServiceFailing as error:  # the store answers, so the next document may succeed
                 log.warning("The points of %s can't be withdrawn yet: %s", unit.unique_id, error)
-            except ServiceUnavailable as error:  # nothing else of maintenance needs the store just now
+            except ServiceUnavailable as error:  # the rest of maintenance does not need the store
                 log.info("The points of documents in quarantine can't be withdrawn yet: %s", error)
                 return False
 
 
 def _indexed(runtime: Runtime, unit: Unit) -> list[str]:
-    """Ids of the points of what is indexed of the document."""
+    """Return the ids of the points that are indexed of the document."""
     if unit.indexed_chunks_epoch is None:
         return []
     ids: list[str] = []
