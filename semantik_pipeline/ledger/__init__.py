@@ -39,6 +39,10 @@ class Ledger:
         """A short transaction that only reads."""
         return transaction(self.engine, writes=False)
 
+    def snapshot(self) -> AbstractContextManager[Transaction]:
+        """Like :meth:`read`, and all statements see the same state of the database, on PostgreSQL as well."""
+        return transaction(self.engine, writes=False, snapshot=True)
+
     def write(self) -> AbstractContextManager[Transaction]:
         """A short transaction that writes; on SQLite it holds the writer's lock from its start."""
         return transaction(self.engine, writes=True)

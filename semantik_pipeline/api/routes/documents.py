@@ -29,6 +29,7 @@ from semantik_pipeline.api.problems import documented
 from semantik_pipeline.api.routing import guarded
 from semantik_pipeline.contracts.auth import Principal
 from semantik_pipeline.errors import Conflict, NotFound, UsageError
+from semantik_pipeline.ledger import Transaction
 from semantik_pipeline.ledger.documents import document_pages, document_reports
 from semantik_pipeline.push import MEDIA_TYPE, MOST
 from semantik_pipeline.runtime import Runtime
@@ -87,8 +88,8 @@ def list_documents(
     responses=NOT_THERE,
 )
 def show(runtime: TheRuntime, caller: Reader, document_id: pages.Number) -> DocumentDetail:
-    row = _allowed(runtime, caller, "reader", document_id)
-    with runtime.ledger.read() as tx:
+    with runtime.ledger.snapshot() as tx:
+        row = _admitted(tx, caller, "reader", document_id)
         more = document_reports.show_document(tx, document_id, chunks=False)
     ways = [IndexingStatus.model_validate(one) for one in more["generations"]]
     return DocumentDetail(**_shown(row, caller), metadata=more["metadata"], generations=ways)
@@ -137,8 +138,8 @@ def content(request: Request, runtime: TheRuntime, caller: Reader, document_id: 
     responses=NOT_THERE,
 )
 def text(runtime: TheRuntime, caller: Reader, document_id: pages.Number) -> ParsedDocument:
-    row = _read(runtime, caller, document_id)
-    with runtime.ledger.read() as tx:
+    with runtime.ledger.snapshot() as tx:
+        row = _read(tx, caller, document_id)
         key = document_pages.parse_key(tx, document_id)
     found = runtime.blobs.get_parsed(key) if key is not None and not _gone(row) else None
     if found is None:
@@ -159,11 +160,11 @@ def chunks(
     limit: pages.Limit = 50,
     cursor: pages.Cursor = None,
 ) -> ChunkList:
-    row = _read(runtime, caller, document_id)
-    if _gone(row):
-        raise NotFound(f"The document {document_id} is deleted, so its chunks are not shown.", "Restore it first.")
     after = pages.decode(cursor, int)
-    with runtime.ledger.read() as tx:
+    with runtime.ledger.snapshot() as tx:
+        row = _read(tx, caller, document_id)
+        if _gone(row):
+            raise NotFound(f"The document {document_id} is deleted, so its chunks are not shown.", "Restore it first.")
         found = document_pages.chunk_page(tx, document_id, after=after[0] if after else -1, limit=limit + 1)
     page, following = pages.cut(found, limit, lambda row: (row["ordinal"],))
     return ChunkList(chunks=[DocumentChunk.model_validate(row) for row in page], next_cursor=following)
@@ -267,25 +268,31 @@ def delete_many(
 
 
 def _allowed(runtime: Runtime, caller: Principal, role: Literal["reader", "writer"], number: int) -> dict[str, Any]:
-    """The document. Raises an error unless it is in one of the caller's collections, the caller may see it, and has the
-    role in that collection."""
+    """:func:`_admitted` in a transaction of its own."""
     with runtime.ledger.read() as tx:
-        row = document_pages.get(tx, number, principals=caller.principals, among=caller.collections)
+        return _admitted(tx, caller, role, number)
+
+
+def _admitted(tx: Transaction, caller: Principal, role: Literal["reader", "writer"], number: int) -> dict[str, Any]:
+    """The document. Raises an error unless it is in one of the caller's collections, the caller may see it, and has the
+    role in that collection.
+
+    The answer is about the state of this transaction. A revision that arrives later may be closed to the caller, so read
+    everything that belongs to the document in the same snapshot.
+    """
+    row = document_pages.get(tx, number, principals=caller.principals, among=caller.collections)
     caller.require(role, row["collection"])
     return row
 
 
-def _read(runtime: Runtime, caller: Principal, number: int) -> dict[str, Any]:
+def _read(tx: Transaction, caller: Principal, number: int) -> dict[str, Any]:
     """The document, if the caller may see its parsed text and chunks. A caller with principals sees only those of the
     current revision, because principals are known for that revision only."""
-    row = _allowed(runtime, caller, "reader", number)
-    if caller.principals is not None and not _gone(row):
-        with runtime.ledger.read() as tx:
-            if not document_pages.is_read(tx, number):
-                raise NotFound(
-                    f"The document {number} has changed and has not been processed yet.",
-                    "Try again once it is indexed.",
-                )
+    row = _admitted(tx, caller, "reader", number)
+    if caller.principals is not None and not _gone(row) and not document_pages.is_read(tx, number):
+        raise NotFound(
+            f"The document {number} has changed and has not been processed yet.", "Try again once it is indexed."
+        )
     return row
 
 

@@ -216,15 +216,16 @@ def _sqlite_engine(url: str) -> Engine:
 
 
 @contextmanager
-def transaction(engine: Engine, *, writes: bool, alone: bool = False) -> Iterator[Transaction]:
+def transaction(engine: Engine, *, writes: bool, alone: bool = False, snapshot: bool = False) -> Iterator[Transaction]:
     """Commit at the end, roll back on an error; database faults become errors of this project.
 
     ``alone``: one statement that reads, which sees one state of the database by itself; more would not see the same one.
+    ``snapshot``: several statements that read see one state. On SQLite they do anyway, unless ``alone``.
     """
     options: dict[str, Any] = {"writes": writes, "alone": alone}
     if not writes and engine.dialect.name != "sqlite":
-        # each statement sees what is committed, as in READ COMMITTED, and BEGIN and COMMIT cost no round trips
-        options["isolation_level"] = "AUTOCOMMIT"
+        # AUTOCOMMIT: each statement sees what is committed, as in READ COMMITTED; BEGIN and COMMIT cost no round trips
+        options["isolation_level"] = "REPEATABLE READ" if snapshot else "AUTOCOMMIT"
     with translating(engine), engine.connect().execution_options(**options) as connection, connection.begin():
         yield connection
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import event, update
 
 from semantik_pipeline.api.routing import GuardedRoute
 from semantik_pipeline.generations import building
@@ -170,8 +170,8 @@ def moved(api: Api) -> Callable[[str], int]:
     number = api.good(api.post("/documents", by="writer", json={"collection": "strict", "documents": [one]}), 202)
     api.pipeline.run()
 
-    def move(text: str) -> int:
-        again = {**one, "text": text, "principals": ["hr"]}
+    def move(text: str, **about: Any) -> int:
+        again = {**one, "text": text, "principals": ["hr"], **about}
         api.good(api.post("/documents", by="writer", json={"collection": "strict", "documents": [again]}), 202)
         return number["documents"][0]["id"]
 
@@ -199,6 +199,27 @@ def test_nor_is_it_while_the_new_one_is_in_quarantine_or_skipped(api: Api, moved
     assert api.good(api.get(f"/documents/{number}"))["status"] == "skipped"
     problem(api.get(f"/documents/{number}/text"), 404)
     assert api.get(f"/documents/{number}/chunks").json()["chunks"] == []
+
+
+@pytest.mark.parametrize("ledger", ["sqlite", "postgres"], indirect=True)
+@pytest.mark.parametrize(("path", "old"), [("text", "owls"), ("chunks", "owls"), ("", "it is about owls")])
+def test_a_revision_that_arrives_while_a_caller_is_admitted_is_not_shown_to_it(api: Api, moved, path, old) -> None:
+    """Only ``it`` may read the first revision, and only ``hr`` the second."""
+    number = moved("owls hunt", principals=["it"], metadata={"about": "it is about owls"})
+    api.pipeline.run()
+    api.key("ida", role="reader", principals=["it"])
+    arrived = []
+
+    def arrives(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if "FROM documents" in statement and not arrived:
+            arrived.append(statement)
+            moved("bees dance", metadata={"about": "it is about bees"})
+            api.pipeline.run()
+
+    event.listen(api.runtime.ledger.engine, "after_cursor_execute", arrives)
+    shown = api.get(f"/documents/{number}/{path}".rstrip("/"), by="ida")
+    assert arrived and shown.status_code == 200 and old in shown.text and "bees" not in shown.text
+    problem(api.get(f"/documents/{number}", by="ida"), 404)
 
 
 def test_a_repair_does_not_open_the_old_text_to_those_whom_the_new_one_is_open_to(api: Api, moved) -> None:
