@@ -1,8 +1,13 @@
-"""Generations: one build of a collection's index each.
+"""Generations: each is one build of a collection's index.
 
-``configuration`` freezes what a generation is made of; ``plan`` foretells what building one costs; ``reindex`` asks for
-it; ``building`` carries it out, a slice at a time, wherever maintenance runs; ``gate`` verifies it before search is switched
-to it; ``aliases`` tells outsiders; ``rerunning`` sends documents their way again within it; ``outdated`` says what a collection's generation lacks of what is wanted and installed.
+- ``configuration`` freezes the configuration of a generation.
+- ``plan`` estimates the cost of a build.
+- ``reindex`` requests a build, or a rollback.
+- ``building`` carries out builds, a slice at a time, during maintenance.
+- ``gate`` verifies a build before search switches to it.
+- ``aliases`` keeps the store's aliases up to date for external readers.
+- ``rerunning`` sends documents through the stages again within the existing generations.
+- ``outdated`` tells how the active generation differs from what a reindex would build now.
 """
 
 from semantik_pipeline.generations.configuration import (

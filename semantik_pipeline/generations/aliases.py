@@ -1,7 +1,8 @@
-"""The store's second name for the index that search reads, for outsiders: ``semantik-`` and the collection's number.
+"""Maintain the store's alias for the index that search reads: ``semantik-`` and the collection's number.
 
-A commit in the ledger decides what search reads, so a process that dies after it leaves an alias that names the index
-before. What is owed is written in that commit, and maintenance pays it; doing so twice does no harm.
+The alias is for external readers only. A commit in the ledger decides what search reads, so a process that dies after
+that commit leaves an alias that names the previous index. The commit also records that the alias must be updated.
+Maintenance then updates it; doing so twice does no harm.
 """
 
 from __future__ import annotations
@@ -20,8 +21,11 @@ log = logging.getLogger(__name__)
 
 
 def point_alias(runtime: Runtime, collection: str) -> bool:
-    """Let outsiders find the collection's index under its alias; returns whether they do. Left to whoever comes later
-    where another process has the store, and where there is no index yet. A store without aliases has nothing to do."""
+    """Point the alias at the collection's index. Returns whether it points there now.
+
+    Returns False, and leaves the work to a later caller, if another process owns the store or the index does not exist
+    yet. For a store without aliases there is nothing to do.
+    """
     if _is_others(runtime):
         return False
     view = runtime.ledger.search_view(collection)
@@ -33,11 +37,11 @@ def point_alias(runtime: Runtime, collection: str) -> bool:
         with runtime.ledger.write() as tx:
             if switching.alias_pointed(tx, view.generation_id):
                 return True
-        view = runtime.ledger.search_view(collection)  # switched meanwhile: whoever writes last writes what is so
+        view = runtime.ledger.search_view(collection)  # search was switched meanwhile: point at the new index
 
 
 def tell_outsiders(runtime: Runtime, collection: str) -> None:
-    """:func:`point_alias`, after the switch: a store that is away undoes nothing."""
+    """Call :func:`point_alias` after a switch. An unreachable store does not undo the switch."""
     try:
         point_alias(runtime, collection)
     except PipelineError as error:
@@ -45,13 +49,13 @@ def tell_outsiders(runtime: Runtime, collection: str) -> None:
 
 
 def mend(runtime: Runtime) -> None:
-    """Point the aliases that a dead process, or a store that was away, left behind."""
+    """Point the aliases that a dead process or an unreachable store left outdated."""
     with runtime.ledger.read() as tx:
         owed = switching.aliases_owed(tx)
     if not owed or _is_others(runtime):
         return
     try:
-        there = {*runtime.host.call(runtime.store.list_indexes)}  # what is empty has none yet
+        there = {*runtime.host.call(runtime.store.list_indexes)}  # an empty generation has no index yet
         for collection in [collection for collection, index in owed if index in there]:
             point_alias(runtime, collection)
     except PipelineError as error:
@@ -59,5 +63,5 @@ def mend(runtime: Runtime) -> None:
 
 
 def _is_others(runtime: Runtime) -> bool:
-    """Whether another process has the store."""
+    """Return whether another process owns the embedded store."""
     return runtime.settings.database.url is None and (runtime.owner() or {}).get("pid") not in (None, os.getpid())

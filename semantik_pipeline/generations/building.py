@@ -1,5 +1,8 @@
-"""Carrying out a build, a slice at a time, wherever maintenance runs: fill, wait for the stages, verify, switch; and
-removing the generations that nobody reads any more. Everything that is kept between slices is in the ledger."""
+"""Carry out builds and remove unused generations, a slice at a time, during maintenance.
+
+A build is filled, waits for the stages, is verified and then switched to. All state that lasts longer than a slice is
+in the ledger, except the checks of a running verification.
+"""
 
 from __future__ import annotations
 
@@ -23,15 +26,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds for which a process that verifies a build has it for itself; prolonged with each slice.
+#: Seconds for which a build is reserved for the process that verifies it. Each slice renews the reservation.
 VERIFY_SECONDS = 60.0
 
 
 def advance(runtime: Runtime, *, seconds: float) -> bool:
-    """Go on with every build, rerun and removal, for about so many seconds in all. Returns whether more could be
-    done at once."""
+    """Continue every build, rerun and removal, for about ``seconds`` seconds in total.
+
+    Returns whether more could be done at once.
+    """
     if not runtime.advancing.acquire(blocking=False):
-        return False  # another thread is at it
+        return False  # another thread is doing this
     try:
         return _advance_all(runtime, time.monotonic() + seconds)
     finally:
@@ -39,11 +44,14 @@ def advance(runtime: Runtime, *, seconds: float) -> bool:
 
 
 def _advance_all(runtime: Runtime, until: float) -> bool:
-    """Whatever goes wrong with one of them keeps no other from going on, but for a ledger that is away."""
+    """Continue everything until about ``until``.
+
+    An error in one build, rerun or removal does not stop the others, except an unreachable ledger.
+    """
     with runtime.ledger.read() as tx:
         found = builds.building(tx)
     for ended in {*runtime.build_gates} - {build.generation_id for build in found}:
-        del runtime.build_gates[ended]  # its number may be given again
+        del runtime.build_gates[ended]  # a later generation may get the same number
     more = False
     with _isolated(runtime, "reruns"):
         more = rerunning.advance(runtime, until)
@@ -87,13 +95,13 @@ def _advance(runtime: Runtime, build: Build, until: float) -> bool:
             mine = builds.take(tx, build.generation_id)
             if mine is None:
                 return True
-            if mine.phase == "building":  # else somebody verifies it by now
+            if mine.phase == "building":  # otherwise another process is verifying it by now
                 builds.note(tx, build.generation_id, phase="verifying", verifier=None)
     return _verify(runtime, build, until)
 
 
 def _fill(runtime: Runtime, build: Build, until: float) -> bool:
-    """Give documents their units; there is always time for one batch."""
+    """Add units for documents to the build. There is always time for one batch."""
     while True:
         with runtime.ledger.write() as tx:
             mine = builds.take(tx, build.generation_id)
@@ -105,13 +113,14 @@ def _fill(runtime: Runtime, build: Build, until: float) -> bool:
             return True
 
 
-# -- verifying -----------------------------------------------------------------------------------------------------------
+# -- verifying
+# -----------------------------------------------------------------------------------------------------------
 
 
 def _verify(runtime: Runtime, build: Build, until: float) -> bool:
-    """Go on verifying, if this process can, and nobody else does; at the end switch, or give the build up."""
+    """Continue verifying if this process can and no other does. At the end, switch to the build or give it up."""
     if not runtime.embeds or runtime.refusal(build.generation_id, "embed") is not None:
-        return False  # the probes want the model: somebody who embeds comes by
+        return False  # the probes need the model, so a process that embeds must verify
     mine = _mine_to_verify(runtime, build)
     if not mine:
         if mine is False:
@@ -124,7 +133,7 @@ def _verify(runtime: Runtime, build: Build, until: float) -> bool:
         verdict = gate.advance(until)
     except (PermanentError, FingerprintMismatch) as error:
         verdict = Verdict(losses=0, reason=scrub(f"it can't be verified: {error}"))
-    except Exception as error:  # a server that is away: nothing is known of the build
+    except Exception as error:  # a server is unreachable: this says nothing about the build
         log.warning("The checks of reindex-%d start again: %s", build.operation_id, error)
         del runtime.build_gates[build.generation_id]
         _leave(runtime, build, error)
@@ -135,7 +144,7 @@ def _verify(runtime: Runtime, build: Build, until: float) -> bool:
 
 
 def _mine_to_verify(runtime: Runtime, build: Build) -> bool | None:
-    """Whether this process is to verify the build; None: somebody has it locked just now."""
+    """Return whether this process should verify the build. None means that another transaction has it locked now."""
     with runtime.ledger.write() as tx:
         mine = builds.take(tx, build.generation_id)
         if mine is None:
@@ -146,18 +155,19 @@ def _mine_to_verify(runtime: Runtime, build: Build) -> bool | None:
 
 
 def _leave(runtime: Runtime, build: Build, error: Exception) -> None:
-    """Let another process verify the build: what this one lacks it may have."""
+    """Let another process verify the build, because that process may have what this one lacks."""
     runtime.refuse(build.generation_id, "embed", told(error), seconds=REFUSES)
-    with suppress(PipelineError), runtime.ledger.write() as tx:  # else its place is over in a minute, by itself
+    with suppress(PipelineError), runtime.ledger.write() as tx:  # otherwise the reservation ends within a minute
         mine = builds.take(tx, build.generation_id)
         if mine is not None and (mine.progress.get("verifier") or {}).get("worker") == runtime.worker_id:
             builds.note(tx, build.generation_id, verifier=None)
 
 
 def _decide(runtime: Runtime, build: Build, verdict: Verdict) -> bool:
-    """Switch to what passed, if that still holds; give up what did not. Returns whether there is no more to decide.
+    """Switch to a build that passed, if that still holds, or give it up. Returns whether nothing is left to decide.
 
-    What came since the gate looked is looked at once more, while nobody can write revisions of the collection.
+    Documents that arrived after the gate's check are checked once more here, while nobody can write revisions of the
+    collection.
     """
     settings = runtime.settings.reindex
     with runtime.ledger.write() as tx:
@@ -168,7 +178,7 @@ def _decide(runtime: Runtime, build: Build, verdict: Verdict) -> bool:
         if verdict.reason is None:
             patient = builds.seconds_verifying(tx, mine) < settings.catch_up_timeout
             if builds.is_unfinished(tx, mine, but_arrivals=not patient):
-                builds.note(tx, mine.generation_id, phase="building")  # what arrived meanwhile comes first
+                builds.note(tx, mine.generation_id, phase="building")  # documents that arrived meanwhile come first
                 return True
             verdict = with_losses(tx, mine, verdict)
         if verdict.reason is None:
@@ -190,11 +200,15 @@ def _outcome(tx: Any, build: Build) -> str:
     return "degraded" if quarantined else "succeeded"
 
 
-# -- removing ------------------------------------------------------------------------------------------------------------
+# -- removing
+# ------------------------------------------------------------------------------------------------------------
 
 
 def _set_aside(runtime: Runtime, gone: switching.Retired, until: float) -> bool:
-    """Take its units out of their stages; there is always time for one slice. Returns whether some are left."""
+    """Take the units of a retired generation out of their stages. Returns whether some are left.
+
+    There is always time for one slice.
+    """
     after: int | None = 0
     while after is not None:
         with runtime.ledger.write() as tx:
@@ -205,7 +219,10 @@ def _set_aside(runtime: Runtime, gone: switching.Retired, until: float) -> bool:
 
 
 def _remove(runtime: Runtime, gone: switching.Retired, until: float) -> bool:
-    """Remove the rows of a retired generation, then its index, then itself; there is always time for one batch."""
+    """Remove a retired generation's rows, then its index, then the generation. Returns whether rows are left.
+
+    There is always time for one batch.
+    """
     while True:
         with runtime.ledger.write() as tx:
             more = switching.remove_rows(tx, gone.generation_id)

@@ -1,8 +1,8 @@
 """A collection's configuration, and the generation that freezes it.
 
-A configuration names a plugin and its options for each step; :data:`DEFAULT` is what a collection has unless told
-otherwise. Freezing resolves every option that shapes output and takes each stage's fingerprint, so that results of
-different configurations never mix.
+A configuration names a plugin and its options for each step. :data:`DEFAULT` applies where a collection sets nothing.
+Freezing resolves every option that shapes output and computes each stage's fingerprint, so that results of different
+configurations never mix.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ DEFAULT: dict[str, Any] = {
     "default_reranker": None,
 }
 
-#: Of ``sparse``, what is no option of a store's BM25: it shapes the text that the store is given, or replaces BM25.
+#: Keys of ``sparse`` that are no options of a store's BM25: they shape the text that the store gets, or replace BM25.
 NOT_BM25 = ("title_weight", "heading_weight", "model", "plugin", "options")
 
 _FIELDS = "docs/search.md lists the fields, such as metadata.team."
 
-#: Payload fields that filters use most, and their types; the store indexes them.
+#: Payload fields that filters use most, and their types. The store indexes these fields.
 PAYLOAD_INDEXES = {
     "document_id": "integer",
     "document": "keyword",
@@ -74,9 +74,9 @@ PAYLOAD_INDEXES = {
 
 
 def complete(host: PluginHost, given: dict[str, Any]) -> dict[str, Any]:
-    """The configuration with its defaults. A bare ``{"embedding": {"model": NAME}}`` finds its plugin.
+    """Return the configuration with its defaults. A bare ``{"embedding": {"model": NAME}}`` finds its plugin.
 
-    Raises UsageError for an unknown part, PluginNotFoundError and PluginConfigError for what plugins refuse.
+    Raises UsageError for an unknown part, and PluginNotFoundError or PluginConfigError for what plugins refuse.
     """
     config = _with_defaults(given)
     embedding = config["embedding"]
@@ -88,7 +88,7 @@ def complete(host: PluginHost, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_defaults(given: dict[str, Any]) -> dict[str, Any]:
-    """The same before any plugin is asked: that of a bare model is None."""
+    """Return the configuration with its defaults, without asking plugins. The plugin of a bare model is None."""
     configurations.check(given)
     config: dict[str, Any] = {
         name: {**value, **given.get(name, {})} if isinstance(value, dict) else given.get(name)
@@ -105,7 +105,7 @@ def _with_defaults(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def freeze(host: PluginHost, config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """``(frozen configuration, fingerprints)`` of a complete configuration; loads no model."""
+    """Return ``(frozen configuration, fingerprints)`` of a complete configuration. Loads no model."""
 
     def frozen(choice: dict[str, Any]) -> dict[str, Any]:
         return {**choice, "options": host.frozen_config(choice["plugin"], choice.get("options"))}
@@ -132,14 +132,15 @@ def freeze(host: PluginHost, config: dict[str, Any]) -> tuple[dict[str, Any], di
 
 
 def encoders_of(frozen: dict[str, Any]) -> list[dict[str, Any]]:
-    """``{"plugin", "options"}`` of what gives a generation its dense vectors, and of what gives it its sparse ones where
-    a model does."""
+    """Return ``{"plugin", "options"}`` of a generation's dense model, and of its sparse model if it has one."""
     return [one for one in (frozen["embedding"], frozen["sparse"]) if one.get("plugin")]
 
 
 def wanted_encoders(given: dict[str, Any]) -> list[dict[str, Any]]:
-    """The same of a configuration as people give it, with their options. Asks no plugin, so none need be loaded: that of
-    a bare model is None."""
+    """Return the encoders of a configuration as users write it: plugins and options as in :func:`encoders_of`.
+
+    Asks no plugin, so no plugin needs to be loaded. The plugin of a bare model is None.
+    """
     config = _with_defaults(given)
     sparse = configurations.sparse_encoder(config["sparse"])
     return [config["embedding"], *([sparse] if sparse else [])]
@@ -153,8 +154,10 @@ def _frozen_sparse(host: PluginHost, sparse: dict[str, Any]) -> dict[str, Any]:
 
 
 def fingerprints(host: PluginHost, frozen: dict[str, Any]) -> dict[str, Any]:
-    """Fingerprints by stage; parsers and extractors have one for each plugin. Where a model gives the sparse vectors,
-    ``sparse`` is its own, which is a part of ``embed``, too."""
+    """Return the fingerprints by stage. ``parse`` and ``extract`` have one fingerprint per plugin.
+
+    If a model makes the sparse vectors, ``sparse`` is that model's fingerprint, which is also part of ``embed``.
+    """
     embedding, chunking, parsers = frozen["embedding"], frozen["chunking"], frozen["parsers"]
     embedder = host.light(embedding["plugin"], embedding["options"], frozen=True)
     extractors = {
@@ -177,19 +180,22 @@ def fingerprints(host: PluginHost, frozen: dict[str, Any]) -> dict[str, Any]:
 
 
 def _embed_fingerprint(host: PluginHost, frozen: dict[str, Any], sparse: str | None) -> str:
-    """Of dense vectors, and of the sparse ones that are kept with them."""
+    """Return the fingerprint of the dense vectors and of the sparse vectors that are stored with them."""
     embedding, beside = frozen["embedding"], [sparse] if sparse else []
     return host.fingerprint(embedding["plugin"], embedding["options"], *beside, frozen=True)
 
 
 def _sparse_fingerprint(host: PluginHost, frozen: dict[str, Any]) -> str | None:
-    """Of sparse vectors by a model; None where BM25 gives them."""
+    """Return the fingerprint of a sparse model's vectors; None if BM25 makes them."""
     sparse = frozen["sparse"]
     return host.fingerprint(sparse["plugin"], sparse["options"], frozen=True) if sparse.get("plugin") else None
 
 
 def frozen_from(host: PluginHost, wanted: dict[str, Any]) -> Frozen:
-    """All that a generation of a complete configuration is made of. Loads a model if only that tells its dimension."""
+    """Return everything that makes up a generation, from a complete configuration.
+
+    Loads a model only if its dimension cannot be known otherwise.
+    """
     config, prints = freeze(host, wanted)
     choice = config["embedding"]
     embedder = host.light(choice["plugin"], choice["options"], frozen=True)
@@ -203,7 +209,7 @@ def frozen_from(host: PluginHost, wanted: dict[str, Any]) -> Frozen:
 
 
 def plugins_of(frozen: dict[str, Any]) -> list[str]:
-    """The plugins that give a generation its content, in the order of the stages."""
+    """Return the plugins that make a generation's content, in the order of the stages."""
     extraction = frozen["extraction"]
     extractors = [choice["plugin"] for choice in (*extraction["chunk"], *extraction["document"])]
     encoders = [one["plugin"] for one in encoders_of(frozen)]
@@ -212,19 +218,19 @@ def plugins_of(frozen: dict[str, Any]) -> list[str]:
 
 
 def plugin_versions(host: PluginHost, frozen: dict[str, Any]) -> dict[str, str]:
-    """The versions here of a generation's plugins; those that are not loaded are left out."""
+    """Return the versions of a generation's plugins in this process. Plugins that are not loaded are left out."""
     known = {plugin.id: plugin.cls.PLUGIN_VERSION for plugin in host.registry}
     return {plugin: known[plugin] for plugin in plugins_of(frozen) if plugin in known}
 
 
 def check(host: PluginHost, generation: Generation, stage: str) -> None:
-    """Raise FingerprintMismatch, with the reason, if this process cannot give the generation's output at a stage."""
+    """Raise FingerprintMismatch, with the reason, if this process cannot produce the generation's output at a stage."""
     wanted = {"chunk": ("parse", "chunk"), "extract": ("extract",), "embed": ("embed",)}.get(stage, ())
     if not wanted:
         return
     try:
         here = fingerprints(host, generation.config)
-    except Exception as error:  # plugins may raise anything; other generations are none the worse for it
+    except Exception as error:  # plugins may raise anything; other generations must not suffer from it
         told = str(error) if isinstance(error, PipelineError) else f"{type(error).__name__}: {error}"
         raise FingerprintMismatch(f"{stage} of {generation.collection!r} can't be done here: {told}") from error
     for part in wanted:
@@ -236,21 +242,24 @@ def check(host: PluginHost, generation: Generation, stage: str) -> None:
             )
 
 
-#: The legs of a search, and what makes a query's vector for each.
+#: The legs of a search, and the name in messages of what makes a query's vector for each leg.
 _LEGS = {"dense": "embedding", "sparse": "sparse model"}
 
 
 def check_encoders(host: PluginHost, generation: Generation) -> None:
-    """:func:`check_encoder` of each leg for which a model is asked."""
+    """Call :func:`check_encoder` for each leg that uses a model."""
     check_encoder(host, generation, "dense")
     if generation.config["sparse"].get("plugin"):
         check_encoder(host, generation, "sparse")
 
 
 def check_encoder(host: PluginHost, generation: Generation, leg: str) -> None:
-    """Raise FingerprintMismatch unless queries are embedded here for this leg (``dense``, or ``sparse`` by a model) as the
-    generation's chunks were; and what keeps its plugin from being made, where that is so. Asks nothing of the other
-    stages, and of the other encoder only where the generation is from before each had a fingerprint."""
+    """Raise FingerprintMismatch if a query's vector here would not match the generation's chunks.
+
+    ``leg`` is ``dense``, or ``sparse`` if a model makes the sparse vectors. Also raises the plugin's error if the
+    plugin cannot be created. Checks nothing of the other stages. Checks the other encoder only for an old generation
+    whose encoders have one common fingerprint.
+    """
     frozen, built = generation.config, generation.fingerprints
     learned, alone = bool(frozen["sparse"].get("plugin")), built.get("sparse")
     together = learned and alone is None
@@ -269,7 +278,7 @@ def check_encoder(host: PluginHost, generation: Generation, leg: str) -> None:
 
 
 def refusal(host: PluginHost, generation: Generation, stage: str) -> str | None:
-    """Why this process cannot do a stage of the generation, or None."""
+    """Return why this process cannot do a stage of the generation, or None if it can."""
     try:
         check(host, generation, stage)
     except FingerprintMismatch as error:
@@ -285,9 +294,9 @@ def _difference(built: Any, here: Any) -> str:
 
 
 def index_spec(generation: Generation, more: Mapping[str, str] = MappingProxyType({})) -> IndexSpec:
-    """What the generation's index must be able to do; ``more`` are payload indexes that the operator wants.
+    """Return what the generation's index must support. ``more`` are further payload indexes from the settings.
 
-    Raises SettingsError for one that is no field of points.
+    Raises SettingsError for a key that is no field of points.
     """
     if wrong := [key for key in more if not is_key(key)]:
         raise SettingsError(f"store.payload_indexes has {wrong[0]!r}, which is not a field of points.", _FIELDS)

@@ -1,5 +1,7 @@
-"""The gate of a build: what must hold before search is switched to it. Verified in slices, so that a maintenance tick stays
-short; begun anew where the process that verifies dies."""
+"""The gate of a build: the checks that must pass before search switches to it.
+
+The checks run in slices so that a maintenance tick stays short. They start again if the verifying process dies.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +19,22 @@ if TYPE_CHECKING:
     from semantik_pipeline.ledger.generations.builds import Build
     from semantik_pipeline.runtime import Runtime
 
-#: Documents that a verdict names.
+#: Maximum number of documents that a verdict names.
 NAMED = 5
 
-#: Damaged documents and orphaned points after which nothing more is looked for: the build is not switched to anyway.
+#: Number of damaged documents and orphaned points after which the check stops, because the build is rejected anyway.
 ENOUGH = 1000
 
-#: Among how many hits a probe must find itself.
+#: A probe must be found among this number of hits.
 WITHIN = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What was found. ``reason``: why the build may not be switched to; None: it may."""
+    """The result of a verification.
+
+    ``reason`` tells why search must not switch to the build; None means that it may.
+    """
 
     losses: int
     lost: list[str] = field(default_factory=list)
@@ -56,7 +61,7 @@ class Gate:
         self._steps = self._verify()
 
     def advance(self, until: float) -> Verdict | None:
-        """Verify on until about then (``time.monotonic()``). Returns the verdict once there is one."""
+        """Continue until about ``until`` (``time.monotonic()``). Returns the verdict, or None if checks are left."""
         for _ in self._steps:
             if self._verdict.reason is not None:
                 break
@@ -73,13 +78,13 @@ class Gate:
         self._verdict = replace(self._verdict, **found)
 
     def _complete(self) -> Iterator[None]:
-        """No document that search finds now is missing."""
+        """Check that no document that search finds now is missing."""
         with self._runtime.ledger.read() as tx:
             self._verdict = with_losses(tx, self._build, self._verdict)
         yield
 
     def _stored(self) -> Iterator[None]:
-        """The store has what the ledger says, point by point."""
+        """Check that the store matches the ledger, point by point."""
         runtime = self._runtime
         report = verification.GenerationReport(generation=runtime.generation(self.generation_id))
         for _ in verification.comparing(runtime, report):
@@ -93,7 +98,7 @@ class Gate:
         yield
 
     def _findable(self) -> Iterator[None]:
-        """Chunks find themselves, asked for by what they say, with the build's own model."""
+        """Check that searches for the text of sampled chunks find these chunks, with the build's own model."""
         runtime, settings = self._runtime, self._runtime.settings.reindex
         with runtime.ledger.read() as tx:
             probes = builds.probes(tx, self.generation_id, settings.probes)
@@ -110,8 +115,10 @@ class Gate:
 
 
 def with_losses(tx: Transaction, build: Build, verdict: Verdict) -> Verdict:
-    """The verdict with what search finds now, and would not find in the build: a reason, unless whoever asked for the
-    build accepts it."""
+    """Return the verdict with the documents that search finds now and would not find in the build.
+
+    Such losses are a reason to reject the build, unless the person who requested it accepts losses.
+    """
     total, some = builds.losses(tx, build, limit=NAMED)
     lines = [f"{name} ({why})" for name, why in some]
     found = replace(verdict, losses=total, lost=lines)
@@ -123,7 +130,7 @@ def with_losses(tx: Transaction, build: Build, verdict: Verdict) -> Verdict:
 
 
 def view_of(runtime: Runtime, build: Build) -> SearchView:
-    """What a search of the build would read, if it were active."""
+    """Return the view that a search would read if the build were active."""
     generation = runtime.generation(build.generation_id)
     return SearchView(
         collection=build.collection,
@@ -135,7 +142,7 @@ def view_of(runtime: Runtime, build: Build) -> SearchView:
 
 
 def finds_itself(runtime: Runtime, view: SearchView, text: str) -> bool:
-    """Whether a search for all that a chunk says has it, or its very words elsewhere, among the first hits."""
+    """Return whether a search for a chunk's whole text has a hit with exactly this text among the first hits."""
     from semantik_pipeline.search import query
 
     as_it_stands: dict[str, Any] = {"rerank": False, "postprocessors": (), "interpret": False}

@@ -1,4 +1,7 @@
-"""What a collection's active generation lacks of what is wanted of it, and of what is installed. It works all the same."""
+"""Tell how a collection's active generation differs from what a reindex would build now.
+
+A difference does not keep the generation from working.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def outdated(runtime: Runtime, collection: str) -> list[str]:
-    """Why the collection's index is not what a reindex would build now, a line for each reason; empty: it is.
+    """Return the reasons why a reindex would build a different index now, one line per reason; empty if it would not.
 
     A reason is another configuration, another version of a plugin, or a plugin that would give other results.
     """
@@ -25,9 +28,9 @@ def outdated(runtime: Runtime, collection: str) -> list[str]:
 
 
 def reasons(host: PluginHost, wanted: dict[str, Any], active: lineage.Record) -> list[str]:
-    """The same, of a configuration that is wanted and the generation that search reads."""
+    """Return the reasons, as :func:`outdated` does, for a wanted configuration and the active generation."""
     try:
-        config, _ = freeze(host, complete(host, wanted))  # as a reindex does: there may be new defaults
+        config, _ = freeze(host, complete(host, wanted))  # as a reindex does, because there may be new defaults
         here = fingerprints(host, active.config)
     except PipelineError as error:
         return [f"can't be compared here: {error}"]
@@ -46,7 +49,7 @@ def reasons(host: PluginHost, wanted: dict[str, Any], active: lineage.Record) ->
 
 
 def changed_stages(built: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    """Stages, or a stage's plugins, whose fingerprints differ: ``chunk``, ``extract patterns``."""
+    """Return the stages, or plugins of a stage, whose fingerprints differ: ``chunk``, ``extract patterns``."""
     changed = []
     for stage in ("parse", "chunk", "extract", "embed"):
         before, after = built.get(stage), here.get(stage)
@@ -58,12 +61,12 @@ def changed_stages(built: dict[str, Any], here: dict[str, Any]) -> list[str]:
     return changed
 
 
-#: Parts of a configuration that shape what a generation holds.
+#: Parts of a configuration that shape the content of a generation.
 SHAPING = ("parsers", "chunking", "extraction", "embedding", "sparse")
 
 
 def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """``chunking.options.max_tokens: 200 → 150`` for what differs between two frozen configurations."""
+    """Return the differences between two frozen configurations, as ``chunking.options.max_tokens: 200 → 150``."""
     lines: list[str] = []
     for part in SHAPING:
         _differ(part, before.get(part), after.get(part), lines)

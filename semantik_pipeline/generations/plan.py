@@ -1,4 +1,4 @@
-"""What a build would cost: what is computed already, what has to be, how long that takes, how much room it needs."""
+"""Estimate the cost of a build: reusable results, results to compute, duration and disk space."""
 
 from __future__ import annotations
 
@@ -19,23 +19,26 @@ if TYPE_CHECKING:
     from semantik_pipeline.ledger.generations.builds import Frozen
     from semantik_pipeline.runtime import Runtime
 
-#: Documents that are chunked anew to foretell how many chunks there will be, and the bytes that they have together.
+#: Maximum number of documents, and of their bytes, that are chunked anew to estimate the number of chunks.
 SAMPLE, SAMPLE_BYTES = 32, 2_000_000
 
-#: Texts that are embedded to learn how fast that is, where no operation has shown it.
+#: Number of texts that are embedded to measure the speed, if no earlier operation shows it.
 TRIED = 16
 
-#: Bytes that a point takes beside its vectors (which are in the ledger and in the store): payload, sparse vector and rows,
-#: for each character of its text, and in any case. Measured on the project's own documents.
+#: Bytes that a point needs in addition to its vectors (which are stored in the ledger and in the store): payload,
+#: sparse vector and rows. The first number is per character of text, the second is fixed. Measured on the project's own
+#: documents.
 PER_CHARACTER, PER_POINT = 6.0, 1500
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is foretold of a build. ``reuse`` says for each stage how much is taken over, and of how much;
-    ``texts_to_embed`` counts the texts that the model is given; with ``estimated`` that comes from ``sampled_documents``
-    that were chunked anew. ``embed_seconds`` is None where nobody knows; ``disk_bytes`` are needed while both builds are
-    kept."""
+    """The estimate for a build.
+
+    ``reuse`` holds, for each stage, how much is reused and the total. ``texts_to_embed`` is the number of texts for the
+    model. If ``estimated`` is true, it comes from ``sampled_documents`` documents that were chunked anew.
+    ``embed_seconds`` is None if unknown. ``disk_bytes`` is needed while both builds are kept.
+    """
 
     collection: str
     changes: list[str]
@@ -57,9 +60,9 @@ class Plan:
 
 
 def plan(runtime: Runtime, collection: str, changes: Mapping[str, Any] | None = None) -> Plan:
-    """Foretell the build that :func:`.reindex` with these changes would make; nothing is written.
+    """Estimate the build that :func:`.reindex` with these changes would make. Writes nothing.
 
-    Raises UsageError and PluginConfigError for what makes no sense.
+    Raises UsageError and PluginConfigError for changes that are not valid.
     """
     from semantik_pipeline.generations.reindex import wanted
 
@@ -99,7 +102,7 @@ def plan(runtime: Runtime, collection: str, changes: Mapping[str, Any] | None = 
 
 
 def _parsed_alike(runtime: Runtime, collection_id: int, active: Record, frozen: Frozen) -> int:
-    """Documents whose stored parse is what the build would make."""
+    """Return the number of documents whose stored parse equals what the build would make."""
     alike: dict[tuple[str | None, str], bool] = {}
     count = 0
     with runtime.ledger.read() as tx:
@@ -115,7 +118,7 @@ def _parsed_alike(runtime: Runtime, collection_id: int, active: Record, frozen: 
 def _parser(
     runtime: Runtime, config: dict[str, Any], fingerprints: dict[str, Any], media_type: str | None, path: str | None
 ) -> str | None:
-    """The fingerprint of the parser that a configuration gives such files; None if it gives them none."""
+    """Return the fingerprint of the parser that a configuration chooses for such files; None if it chooses none."""
     parsers, by_type = runtime.host.registry.of_kind("parser"), config["parsers"]["by_media_type"]
     try:
         name = choose_parser(parsers, media_type=media_type, file_path=path, by_media_type=by_type)
@@ -125,7 +128,7 @@ def _parser(
 
 
 def _to_embed(runtime: Runtime, active: Record, stages: list[str], fingerprint: str) -> int:
-    """Texts to embed where chunks stay as they are: counted, not estimated."""
+    """Return the number of texts to embed if the chunks stay the same. This is a count, not an estimate."""
     with runtime.ledger.read() as tx:
         if "embed" not in stages:
             return estimates.unembedded(tx, active.id)
@@ -136,7 +139,10 @@ def _to_embed(runtime: Runtime, active: Record, stages: list[str], fingerprint: 
 
 
 def _extracted(runtime: Runtime, active: Record, frozen: Frozen, chunks: int, alike: bool) -> dict[str, int]:
-    """Texts of chunks that extractors have seen, summed over the extractors that look at chunks."""
+    """Return the number of chunk texts that extractors have already seen, and the total.
+
+    Both are summed over the extractors that read chunks.
+    """
     choices = [choice["plugin"] for choice in frozen.config["extraction"]["chunk"]]
     if not choices:
         return {"texts": 0, "total": 0}
@@ -150,7 +156,7 @@ def _extracted(runtime: Runtime, active: Record, frozen: Frozen, chunks: int, al
 
 @dataclass(frozen=True, kw_only=True)
 class _Look:
-    """What chunking some documents anew has shown."""
+    """The result of chunking sampled documents anew."""
 
     chunks: int
     embed: int = 0
@@ -185,7 +191,7 @@ def _sampled(runtime: Runtime, collection_id: int, active: Record, frozen: Froze
 
 
 def _chunk(runtime: Runtime, frozen: Frozen, row: dict[str, Any]) -> Chunked | None:
-    """A document as the build would chunk it; None if that fails here."""
+    """Return a document's chunks as the build would make them; None if that fails here."""
     config = frozen.config
     body = runtime.blobs.get_raw(row["content_hash"] or "")
     if body is None:
@@ -225,8 +231,11 @@ def _embed(runtime: Runtime, frozen: Frozen, texts: list[str]) -> Any:
 def _seconds(
     runtime: Runtime, collection_id: int, frozen: Frozen, embed: int, same_model: bool, texts: tuple[str, ...]
 ) -> float | None:
-    """How long the embedding takes: at the pace of the last operations where the model stays, else as this process
-    embeds some texts. None where that can't be tried here."""
+    """Return the estimated seconds for embedding, or None if unknown.
+
+    If the model stays the same, it uses the speed of the last operations. Otherwise this process embeds some texts to
+    measure it, if it can.
+    """
     if not embed:
         return 0.0
     with runtime.ledger.read() as tx:

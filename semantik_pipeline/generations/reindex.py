@@ -1,4 +1,4 @@
-"""Asking for another build of a collection's index, and for the way back."""
+"""Request a new build of a collection's index, or a rollback to the previous one."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 
 def wanted(runtime: Runtime, collection: Collection, changes: Mapping[str, Any]) -> Frozen:
-    """What a build with these changes (dotted names, see ``configurations.py``) is made of. Raises UsageError and
-    PluginConfigError for what makes no sense."""
+    """Return the frozen configuration of a build with these changes (dotted names, see ``configurations.py``).
+
+    Raises UsageError and PluginConfigError for changes that are not valid.
+    """
     config = configurations.changed(collection.config, changes) if changes else collection.config
     return frozen_from(runtime.host, complete(runtime.host, config))
 
@@ -37,12 +39,12 @@ def reindex(
     accept_losses: bool = False,
     force: bool = False,
 ) -> int:
-    """Build the collection's index anew beside the one that search reads, with these changes of its configuration, and
-    switch to it when it has passed its gate; returns the operation.
+    """Request a new build of the collection's index, with these changes of its configuration. Returns the operation id.
 
-    ``accept_losses``: documents that are found now and fail with the new configuration don't keep it from being switched
-    to. Raises Conflict if one is being built already, and UsageError if the build would be what is there, unless
-    ``force``.
+    The build runs beside the index that search reads. Search switches to it after it has passed its gate.
+
+    ``accept_losses``: switch even if documents that are found now fail with the new configuration. Raises Conflict if a
+    build is already running, and UsageError if the build would equal the current index, unless ``force``.
     """
     with runtime.ledger.read() as tx:
         found = collections.get_collection(tx, collection)
@@ -66,9 +68,12 @@ def reindex(
 
 
 def rollback(runtime: Runtime, collection: str, *, force: bool = False) -> dict[str, Any]:
-    """Let search read the generation before again, at once; what was active is kept in its place. Returns ``{"collection",
-    "generation", "previous_generation", "pending_documents"}``: documents on which the stages are still to work there, which are as they were
-    until then. Raises UsageError if none is kept, and Conflict if queries can't be embedded for it, unless ``force``."""
+    """Let search read the previous generation again, at once. The active one is kept in its place.
+
+    Returns ``{"collection", "generation", "previous_generation", "pending_documents"}``. The last is the number of
+    documents that the stages still have to process in that generation; until then search finds their older state.
+    Raises UsageError if no generation is kept, and Conflict if queries cannot be embedded for it, unless ``force``.
+    """
     while True:
         with runtime.ledger.read() as tx:
             kept = switching.kept(tx, collections.get_collection(tx, collection))
@@ -83,7 +88,10 @@ def rollback(runtime: Runtime, collection: str, *, force: bool = False) -> dict[
 
 
 def _unsearchable(runtime: Runtime, generation: Generation) -> str | None:
-    """Why who answers searches can't embed a query for the generation. Of search workers nobody knows while none lives."""
+    """Return why the processes that answer searches cannot embed a query for the generation, or None.
+
+    If no search worker is alive, nothing is known, and this returns None.
+    """
     if runtime.settings.search.execution == "local":
         try:
             check_encoders(runtime.host, generation)
@@ -99,7 +107,7 @@ def _unsearchable(runtime: Runtime, generation: Generation) -> str | None:
 
 
 def _rolled_back(runtime: Runtime, collection: str, generation_id: int) -> dict[str, Any] | None:
-    """None, and nothing is changed, if the generation before is another one by now."""
+    """Roll back in the ledger. Returns None, and changes nothing, if another generation is the previous one by now."""
     with runtime.ledger.write() as tx:
         found = collections.get_collection(tx, collection)
         if not switching.rollback(tx, found, generation_id, keep=runtime.settings.reindex.rollback_window):

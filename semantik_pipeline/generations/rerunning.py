@@ -1,6 +1,8 @@
-"""Sending documents that meet a filter through the stages again, within the generations that there are: a slice at once,
-the rest a slice at a time wherever maintenance runs, as long as no more than ``work.max_in_flight`` of them are on their
-way. How far it is is in the ledger."""
+"""Send documents that match a filter through the stages again, within the existing generations.
+
+The first slice is sent at once. Maintenance sends the rest a slice at a time, as long as at most ``work.max_in_flight``
+of the documents are being processed. The progress is in the ledger.
+"""
 
 from __future__ import annotations
 
@@ -23,25 +25,26 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Documents that an answer names.
+#: Maximum number of documents that an answer names.
 NAMED = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class Matching:
-    """How many documents meet a filter, and the unique ids of some."""
+    """The number of documents that match a filter, and the unique ids of some."""
 
     documents: int
     examples: tuple[str, ...]
 
 
 def rerun(runtime: Runtime, collection: str, where: dict[str, Any], *, fresh: bool = False) -> int:
-    """Send the collection's documents that meet a filter through the stages again; returns the operation. The first of
-    them are on their way then, maintenance sends the others. See ``ledger/documents/selection.py`` for what
-    a filter can ask for.
+    """Send the collection's documents that match a filter through the stages again. Returns the operation id.
 
-    ``fresh``: parses that are kept are not used again, as after a parser was mended without a new OUTPUT_VERSION. Raises
-    UsageError for a filter that is wrong, or that no document meets.
+    On return the first documents are on their way; maintenance sends the others. See ``ledger/documents/selection.py``
+    for the possible filters.
+
+    ``fresh``: do not use stored parses again, for example after a parser was fixed without a new OUTPUT_VERSION. Raises
+    UsageError for a filter that is not valid or that no document matches.
     """
     with runtime.ledger.read() as tx:
         found = collections.get_collection(tx, collection)
@@ -60,7 +63,7 @@ def rerun(runtime: Runtime, collection: str, where: dict[str, Any], *, fresh: bo
 
 
 def _before_first(runtime: Runtime, collection_id: int, where: dict[str, Any]) -> int | None:
-    """An id behind which, within a page, the first document that meets the filter is; None: none meets it."""
+    """Return an id after which, within one page, the first matching document comes; None if no document matches."""
     after: int | None = 0
     while after is not None:
         with runtime.ledger.read() as tx:
@@ -72,7 +75,7 @@ def _before_first(runtime: Runtime, collection_id: int, where: dict[str, Any]) -
 
 
 def matching(runtime: Runtime, collection: str, where: dict[str, Any]) -> Matching:
-    """The documents that :func:`rerun` would send on their way."""
+    """Return the documents that :func:`rerun` would send."""
     total, after = 0, 0
     some: list[str] = []
     with runtime.ledger.read() as tx:
@@ -87,8 +90,10 @@ def matching(runtime: Runtime, collection: str, where: dict[str, Any]) -> Matchi
 
 
 def advance(runtime: Runtime, until: float) -> bool:
-    """Go on with every rerun until about then (``time.monotonic()``); there is always time for one slice. Returns whether
-    more could be done at once. One that can't go on keeps back neither the others nor whoever calls."""
+    """Continue every rerun until about ``until`` (``time.monotonic()``). Returns whether more could be done at once.
+
+    There is always time for one slice. A rerun that fails stops neither the others nor the caller.
+    """
     with runtime.ledger.read() as tx:
         pending = reruns.pending(tx)
     for one in pending:
@@ -102,8 +107,10 @@ def advance(runtime: Runtime, until: float) -> bool:
 
 
 def _go_on(runtime: Runtime, rerun: Rerun) -> Rerun | None:
-    """Send a slice, if that can be done now; returns what is left to do for this process. What never can be done (a filter
-    that another version wrote) has failed."""
+    """Send a slice if possible now. Returns the rerun if this process should send more, otherwise None.
+
+    A rerun that can never succeed (another version wrote its filter) ends as failed.
+    """
     try:
         return _send(runtime, rerun)
     except UsageError as error:
@@ -118,7 +125,7 @@ def _go_on(runtime: Runtime, rerun: Rerun) -> Rerun | None:
 
 
 def _send(runtime: Runtime, rerun: Rerun) -> Rerun | None:
-    """Send a slice, unless enough of those before are on their way; returns what is left to do for this process."""
+    """Send a slice unless enough documents are on their way. Returns the rerun if this process should send more."""
     with runtime.ledger.read() as tx:
         if reruns.crowded(tx, rerun, runtime.settings.work.max_in_flight):
             return None

@@ -1,6 +1,6 @@
-"""A collection in a file: out of one installation, into another, without embedding anything again.
+"""Move a collection to another installation through a file, without embedding anything again.
 
-``archive`` is the format, ``exporting`` writes it and ``importing`` reads it.
+``archive`` defines the format, ``exporting`` writes it and ``importing`` reads it.
 """
 
 from semantik_pipeline.transfer.archive import VERSION, manifest_of, read

@@ -1,18 +1,18 @@
-"""The file of an exported collection: a tar, gzipped where its name ends in ``gz``, written and read as a stream.
+"""The file of an exported collection: a tar, gzipped if its name ends in ``gz``, written and read as a stream.
 
-In this order::
+Its members, in this order::
 
     manifest.json               format, version, configuration, fingerprints, sources
-    PAGE/documents.jsonl        documents, each with what became of it; PAGE is 000000, 000001 ...
+    PAGE/documents.jsonl        documents, each with the state of its unit; PAGE is 000000, 000001 ...
     PAGE/PART/chunks.jsonl      chunks of these documents; ``document`` counts within the page, ``vector`` within the part
     PAGE/PART/vectors.npy       float32, (n, dimension), little endian
-    PAGE/extractions.jsonl      what extractors found in these texts
+    PAGE/extractions.jsonl      results of extractors for these texts
     PAGE/raw/HASH               bodies as they were fetched, by their SHA-256
     PAGE/parsed/KEY             parsed bodies, JSON deflated
-    end.json                    how many members there were, and the SHA-256 over all of them: a file without it was cut
+    end.json                    number of members, and the SHA-256 over all of them: a file without it was cut
 
-A reader of version 1 refuses a greater one, and passes over members that it does not know. What a member may be is
-decided by its name before anything of it is in memory, and how much is unpacked in all by the size of the file.
+A reader of version 1 refuses a higher version and skips members that it does not know. The name of a member decides how
+large it may be, before any of its content is in memory. The size of the file decides how much may be unpacked in total.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FORMAT, VERSION = "semantik-collection", 1
 
 MANIFEST, END = "manifest.json", "end.json"
 
-#: Bytes of a member that are read into memory, by what it is; a larger one is no part of an export.
+#: Maximum bytes of a member that are read into memory, by its kind. A larger member makes the export invalid.
 LARGEST = {
     "documents": 512 * 1024**2,
     "extractions": 512 * 1024**2,
@@ -47,26 +47,27 @@ LARGEST = {
     "parsed": 256 * 1024**2,
 }
 
-#: Bytes of a parsed body, inflated.
+#: Maximum bytes of an inflated parsed body.
 INFLATED = 1024**3
 
-#: The same for the first member, which is read before anything is known of the rest, and for the last.
+#: Maximum bytes of the first member, which is read before anything is known of the rest, and of the last.
 FIRST, LAST = 8 * 1024**2, 1024
 
-#: Bytes of a member that are read at a time, if nobody wants it.
+#: Bytes that are read at a time of a member that this version does not know.
 PIECE = 1024**2
 
-#: How much a file may unpack to: so many times its size, but this much in any case; and bytes before a member's content.
+#: Limits on unpacked bytes: RATIO times the file's size, but at least LEAST. HEADERS is for headers before a member's
+#: content.
 RATIO, LEAST, HEADERS = 200, 1024**3, 1024**2
 
-#: Names of the members behind the first: page, list, part and what is in it, kind of body and its key.
+#: Names of the members after the first: page, list, part and its content, kind of body and its key.
 MEMBER = re.compile(
     r"(\d{6})/(?:(documents|extractions)\.jsonl|(\d{4})/(chunks\.jsonl|vectors\.npy)|(raw|parsed)/(\w+))"
 )
 
 
 class Writer:
-    """Writes members, and keeps the sum over them, and what they are unpacked, in bytes."""
+    """Writes members, and keeps a checksum over them and the number of unpacked bytes."""
 
     def __init__(self, tar: tarfile.TarFile) -> None:
         self._tar = tar
@@ -75,10 +76,10 @@ class Writer:
     @property
     def unpacked(self) -> int:
         records, rest = divmod(self._tar.offset, tarfile.RECORDSIZE)
-        return (records + bool(rest)) * tarfile.RECORDSIZE  # a tar is filled up to its last record
+        return (records + bool(rest)) * tarfile.RECORDSIZE  # a tar is padded to whole records
 
     def add(self, name: str, body: bytes) -> None:
-        """Raises UsageError for what no reader would take."""
+        """Write a member. Raises UsageError if it is larger than a reader would accept."""
         most = _most(name, first=name == MANIFEST)
         if most is not None and len(body) > most:
             raise UsageError(
@@ -102,13 +103,13 @@ class Writer:
 
 
 class Sum:
-    """How many members there were, and one hash over their names and contents."""
+    """The number of members, and one hash over their names and contents."""
 
     def __init__(self) -> None:
         self._hash, self._members = hashlib.sha256(), 0
 
     def begin(self, name: str, size: int) -> None:
-        """Another member, of so many bytes, which are added in any pieces."""
+        """Begin a member of this size. Its bytes follow in pieces of any size."""
         self._members += 1
         self._hash.update(f"{name}\0{size}\0".encode())
 
@@ -121,8 +122,11 @@ class Sum:
 
 @contextmanager
 def writing(path: Path) -> Iterator[Writer]:
-    """A file that is there whole, with its end, or not at all. Raises UsageError if there is one already, or no folder for it, or if it unpacks
-    to so many times its size that no reader would take it."""
+    """Write an export. The file exists complete, with its end, or not at all.
+
+    Raises UsageError if the file already exists, if its folder does not exist, or if the file would unpack to more
+    bytes than a reader accepts.
+    """
     if path.exists():
         raise UsageError(f"The file {path} already exists.", "Give another name, or remove it.")
     if not path.parent.is_dir():
@@ -148,8 +152,11 @@ def writing(path: Path) -> Iterator[Writer]:
 
 
 def read(path: Path) -> Iterator[tuple[str, bytes]]:
-    """The members that this version knows by name, in order, without the end, which is checked. Raises UnreadableExport
-    for a file that is no export, is damaged or was cut; what came before that is not to be believed."""
+    """Yield the members that this version knows, in order, without the end, which is checked.
+
+    Raises UnreadableExport for a file that is no export, is damaged or was cut. Then the members before the error must
+    not be trusted either.
+    """
     summed = Sum()
     try:
         with _unpacked(path) as file, tarfile.open(fileobj=cast("IO[bytes]", file), mode="r|") as tar:
@@ -181,8 +188,11 @@ def read(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 class _Unpacked:
-    """The content of a file, of which no more is read than was allowed for the member in hand, nor in all than its size
-    lets expect: a few bytes of gzip can become any number, and tar's own headers are read whole."""
+    """The content of a file, with limits on how much is read of it.
+
+    It reads no more than was allowed for the current member, and in total no more than the file's size permits. A few
+    bytes of gzip can expand to any number of bytes, and tarfile reads its own headers whole.
+    """
 
     def __init__(self, path: Path, packed: IO[bytes]) -> None:
         self._path, self._packed = path, packed
@@ -190,7 +200,7 @@ class _Unpacked:
         self._allowed = HEADERS
 
     def allow(self, size: int) -> None:
-        """A member of so many bytes comes, and the headers of the next one."""
+        """Allow a member of this size, and the headers of the next one."""
         self._allowed = size + HEADERS
 
     def read(self, size: int) -> bytes:
@@ -215,12 +225,16 @@ def _unpacked(path: Path) -> Iterator[_Unpacked]:
 
 
 def _most_unpacked(size: int) -> int:
-    """Bytes that a file of so many may unpack to."""
+    """Return the maximum number of bytes that a file of this size may unpack to."""
     return max(LEAST, RATIO * size)
 
 
 def inflated(body: bytes) -> bytes:
-    """A parsed body. Raises UnreadableExport for one that is larger than any, zlib.error for what is none."""
+    """Inflate a parsed body.
+
+    Raises UnreadableExport if it is larger than any parsed body may be or is cut, and zlib.error if it is not deflated
+    data.
+    """
     inflater = zlib.decompressobj()
     found = inflater.decompress(body, INFLATED)
     if inflater.unconsumed_tail or not inflater.eof:
@@ -229,7 +243,7 @@ def inflated(body: bytes) -> bytes:
 
 
 def _most(name: str, *, first: bool) -> int | None:
-    """Bytes that a member of this name may have; None: this version does not know it, and does not keep it."""
+    """Return the maximum bytes of a member with this name; None for a name that this version does not know."""
     if first:
         return FIRST
     if name == END:
@@ -246,7 +260,10 @@ EXPORT_AGAIN = "Nothing was imported. Copy the file again, or write it again wit
 
 
 def manifest_of(path: Path, members: Iterator[tuple[str, bytes]]) -> dict[str, Any]:
-    """The first member's values. Raises UnreadableExport for what is no export, or one of a newer format."""
+    """Return the values of the first member.
+
+    Raises UnreadableExport for a file that is no export or has a newer format.
+    """
     name, body = next(members, ("", b""))
     try:
         manifest = json.loads(body) if name == MANIFEST else {}

@@ -1,5 +1,7 @@
-"""What an import holds a file's sources and documents against: the rules for those that are made here. A file may come
-from anywhere."""
+"""Check an imported file's sources and documents against the rules for new ones.
+
+A file may come from anywhere.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,12 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 
 def checked_sources(host: PluginHost, listed: Any) -> tuple[list[dict[str, Any]], list[str]]:
-    """The sources of a manifest as they are written here, and what to say about them: options that were no business of
-    the file's are left out, and a connector may be missing, since all of them are paused.
+    """Return ``(sources as they are written here, warnings)`` from a manifest.
 
-    Raises PluginConfigError or UsageError for what no source may have, and UnreadableExport for what is not a source.
+    Redacted secrets are left out. A connector may be missing, because all imported sources are paused.
+
+    Raises PluginConfigError or UsageError for values that no source may have, and UnreadableExport for a value that is
+    not a source.
     """
     if not isinstance(listed, list):
         raise _no_source(listed)
@@ -82,8 +86,10 @@ def _schedule(name: str, stored: Any) -> dict[str, Any] | None:
 
 
 def checked_document(document: Mapping[str, Any]) -> dict[str, Any]:
-    """A document's values as they are written here. Raises UnreadableExport, or UsageError for principals that are no
-    names."""
+    """Return a document's values as they are written here.
+
+    Raises UnreadableExport for a document that is not valid, and UsageError for principals that are not valid names.
+    """
     values = {name: document[name] for name in exports.DOCUMENT}
     texts = [values[name] for name in ("content_hash", "media_type", "file_path", "title")]
     if (

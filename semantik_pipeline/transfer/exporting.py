@@ -1,4 +1,4 @@
-"""Writing a collection into a file: page by page, so memory is bounded by a page and not by the collection."""
+"""Write a collection into a file, page by page, so that memory is bounded by a page and not by the collection."""
 
 from __future__ import annotations
 
@@ -18,17 +18,20 @@ if TYPE_CHECKING:
     from semantik_pipeline.plugins.host import PluginHost
     from semantik_pipeline.runtime import Runtime
 
-#: Documents of a page, and chunks of a part of it.
+#: Number of documents per page, and of chunks per part of a page.
 PAGE, PART = 200, 1000
 
 
 def export(runtime: Runtime, name: str, path: Path, on_progress: Callable[[int], None] | None = None) -> dict[str, Any]:
     """Write a collection's active generation to ``path``: documents, chunks, vectors, extractions, bodies, sources.
 
-    Documents on their way are written with their bodies and worked on where they are imported; what changes meanwhile
-    is in the file as it was, or as it is. What is in the trash stays. Answers with what was written. Raises UsageError
-    for a collection that does not exist, and a file that does; Conflict, and there is no file, if what is being written
-    is removed meanwhile, since another generation took its place. ``on_progress`` gets the number of documents.
+    Documents that are still being processed are written with their bodies, and the importing installation processes
+    them. A document that changes during the export is in the file in its old or its new state. Documents in the trash
+    are not exported. ``on_progress`` gets the number of documents written.
+
+    Returns what was written. Raises UsageError for a collection that does not exist or a file that does. Raises
+    Conflict, and leaves no file, if the exported generation is removed in the meantime because another one took its
+    place.
     """
     with runtime.ledger.read() as tx:
         found = get_collection(tx, name)
@@ -65,12 +68,12 @@ def _manifest(
 
 
 def _source(host: PluginHost, row: dict[str, Any]) -> dict[str, Any]:
-    """A source as it can be made elsewhere. A secret that got into its configuration by mistake stays here."""
+    """Return a source's values for the file. A secret that is in its configuration by mistake is not exported."""
     return {**{field: row[field] for field in exports.SOURCE}, "config": host.redacted(row["connector"], row["config"])}
 
 
 def redacted(host: PluginHost, config: dict[str, Any]) -> dict[str, Any]:
-    """A collection's configuration, or a generation's, without a secret that got into it by mistake."""
+    """Return the configuration of a collection or a generation without secrets that are in it by mistake."""
     shown = _by_plugin(host, config)
     parsers = shown.get("parsers") or {}
     options = {name: host.redacted(name, given) for name, given in (parsers.get("options") or {}).items()}
@@ -78,7 +81,7 @@ def redacted(host: PluginHost, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _by_plugin(host: PluginHost, value: Any) -> Any:
-    """The value with the options of each plugin that something in it names as its schema lets them be shown."""
+    """Return the value with the options of each plugin named in it redacted by that plugin's schema."""
     if isinstance(value, list):
         return [_by_plugin(host, one) for one in value]
     if not isinstance(value, dict):
@@ -90,12 +93,12 @@ def _by_plugin(host: PluginHost, value: Any) -> Any:
 
 
 def _unit(row: dict[str, Any]) -> dict[str, Any]:
-    """A unit; what an error told is scrubbed, as wherever it is shown."""
+    """Return the unit's values with secrets in error texts removed, as everywhere such texts are shown."""
     return {**row, **{name: scrub_within(row[name]) for name in ("error", "reason", "notes")}}
 
 
 class _Pages:
-    """The pages of one generation."""
+    """Writes the pages of one generation."""
 
     def __init__(self, runtime: Runtime, generation: Generation, writer: Writer, source_ids: Sequence[int]) -> None:
         self._runtime, self._generation, self._writer = runtime, generation, writer
@@ -103,7 +106,7 @@ class _Pages:
         self._told = {"documents": 0, "chunks": 0, "vectors": 0, "bodies": 0}
 
     def write(self, collection_id: int, on_progress: Callable[[int], None] | None) -> dict[str, int]:
-        """Returns how much was written of what."""
+        """Write all pages. Returns the number of written items, by kind."""
         after, number = 0, 0
         while True:
             with self._runtime.ledger.read() as tx:
@@ -141,12 +144,12 @@ class _Pages:
         ):
             for key in sorted(filter(None, keys)):
                 body = self._runtime.blobs.get_body(kind, key)
-                if body is not None and len(body) <= LARGEST[kind]:  # a missing body is a miss, there as it is here
+                if body is not None and len(body) <= LARGEST[kind]:  # a missing body is a cache miss, here and there
                     self._writer.add(f"{page}/{kind}/{key}", body)
                     self._told["bodies"] += 1
 
     def _parts(self, rows: list[dict[str, Any]]) -> Iterator[list[tuple[int, dict[str, Any]]]]:
-        """``(document's place in the page, chunk)`` of what is indexed."""
+        """Yield the chunks of indexed documents as lists of ``(document's position in the page, chunk)``."""
         indexed = {row["id"]: row["epoch"] for row in rows if row["unit"]["stage"] == "indexed" and row["epoch"]}
         places = {row["id"]: place for place, row in enumerate(rows)}
         if indexed:
@@ -157,7 +160,8 @@ class _Pages:
         import numpy as np
 
         with self._runtime.ledger.read() as tx:
-            # Rows that hold a model's sparse vectors too have no one length: whoever imports makes them anew.
+            # Rows that also hold a model's sparse vectors have no fixed length, so they are not exported. The importing
+            # installation computes them again.
             alike = not self._generation.config["sparse"].get("plugin")
             vectors = content.load_embeddings(tx, {chunk["embed_key"] for _, chunk in listed} if alike else ())
         keys = sorted(vectors)
@@ -172,7 +176,7 @@ class _Pages:
         self._told["vectors"] += len(keys)
 
     def _write_extractions(self, page: str, hashes: list[str]) -> None:
-        """Of these texts, by the generation's own extractors, which the manifest names."""
+        """Write the results for these texts from the generation's own extractors, which the manifest names."""
         fingerprints = self._generation.fingerprints["extract"].values()
         with self._runtime.ledger.read() as tx:
             found = content.load_extractions(tx, [(text, one) for text in hashes for one in fingerprints])

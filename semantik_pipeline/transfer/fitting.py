@@ -1,4 +1,4 @@
-"""How an export fits this installation: which plugins it needs, and what they would make otherwise here."""
+"""Compare an export with this installation: which plugins it needs, and which results would differ here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from semantik_pipeline.stages.parsing import chosen
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """A collection as it is made here. ``recomputed`` says which stages have to work on it again, and why."""
+    """A collection as it is created here. ``recomputed`` tells which stages must process it again, and why."""
 
     config: dict[str, Any]
     frozen: dict[str, Any]
@@ -32,12 +32,15 @@ class Fit:
     warnings: tuple[str, ...]
 
     def made(self) -> dict[str, Any]:
-        """What the ledger's ``create_collection`` is told."""
+        """Return the arguments for the ledger's ``create_collection``."""
         told = {"config": self.config, "frozen": self.frozen, "fingerprints": self.fingerprints}
         return {**told, "dimension": self.dimension, "plugins": self.plugins}
 
     def stage_of(self, stage: str) -> str:
-        """Where a unit begins here that was at ``stage`` there: what was indexed needs its points only."""
+        """Return the stage where a unit begins here that was at ``stage`` in the export.
+
+        An indexed unit whose results are all alike needs only its points.
+        """
         if stage != "indexed" or not self.chunks_alike:
             return "chunk"
         if not self.extracts_alike:
@@ -45,11 +48,11 @@ class Fit:
         return "upsert" if self.embeds_alike else "embed"
 
     def embed_key(self, text: str) -> str:
-        """The key of a model input's embedding here."""
+        """Return the key under which a model input's embedding is stored here."""
         return short_hash(self.fingerprints["embed"], text)
 
     def parse_key(self, host: PluginHost, document: Mapping[str, Any]) -> str | None:
-        """The key of what a parser here makes of a document; None if none takes it."""
+        """Return the key of a document's parse by a parser here; None if no parser supports the document."""
         about = {"media_type": document["media_type"], "file_path": document["file_path"]}
         with suppress(UnsupportedContent):
             parsers = host.registry.of_kind("parser")
@@ -58,7 +61,7 @@ class Fit:
 
 
 def _without_missing(host: PluginHost, search: dict[str, Any]) -> list[str]:
-    """Take out of how a collection is searched what is not loaded here; what to say about each."""
+    """Remove plugins that are not loaded here from the search configuration. Returns a warning for each."""
     warnings = []
     for part, kind in (("rerankers", "reranker"), ("postprocessors", "postprocessor")):
         here = {plugin.id for plugin in host.registry.of_kind(kind)}
@@ -71,8 +74,11 @@ def _without_missing(host: PluginHost, search: dict[str, Any]) -> list[str]:
 
 
 def fit(host: PluginHost, manifest: Mapping[str, Any]) -> Fit:
-    """Hold an export against the plugins that are loaded. Raises PluginNotFoundError or PluginConfigError for one that
-    is missing, without which nothing can be indexed or searched."""
+    """Compare an export's manifest with the loaded plugins.
+
+    Raises PluginNotFoundError or PluginConfigError if a plugin is missing without which nothing can be indexed or
+    searched.
+    """
     warnings = []
     config, frozen = copy.deepcopy(manifest["config"]), copy.deepcopy(manifest["generation"]["config"])
     there = manifest["generation"]["fingerprints"]

@@ -1,5 +1,8 @@
-"""Reading a collection out of a file. Until the file was read to its end and found whole, nobody sees the collection; an
-import that dies is cleaned up by maintenance, or by the next one of that name."""
+"""Read a collection from a file.
+
+The collection stays hidden until the file was read to its end and is intact. If an import dies, maintenance removes
+what it left, or the next import of that name does.
+"""
 
 from __future__ import annotations
 
@@ -32,21 +35,24 @@ if TYPE_CHECKING:
 
 PAUSED = "imported; resume it to sync it from this installation"
 
-#: Seconds that a new import gives maintenance's work for what an earlier one of that name left.
+#: Seconds that a new import spends on removing what an earlier import of that name left.
 CLEANING = 30.0
 
 
 def import_collection(
     runtime: Runtime, path: Path, *, name: str | None = None, on_progress: Callable[[int], None] | None = None
 ) -> dict[str, Any]:
-    """Make a collection of an export: documents, bodies, chunks and vectors as they are, and sources, paused. Answers
-    with the ``operation`` that brings its points into the store, what was read, and what has to be computed again here
-    (``recomputed``, with the reasons).
+    """Create a collection from an export, with its documents, bodies, chunks and vectors, and its sources, paused.
 
-    ``name``: another one than it had. What others may share is kept under the keys that it has here, whatever the file
-    calls it. Raises UnreadableExport for a file that is none, damaged, cut or of a newer format; Conflict if the name is
-    taken; PluginNotFoundError, PluginConfigError or UsageError if a plugin is missing here, or a source is none that
-    could be added. Nothing is left of what was not read to its end.
+    Returns a dict with the ``operation`` that brings the points into the store, the numbers of items read, and
+    ``recomputed``: what must be computed again here, with the reasons.
+
+    ``name``: another name for the collection. Data that collections share is stored under keys computed here, whatever
+    keys the file has. If the import fails, nothing of it remains.
+
+    Raises UnreadableExport for a file that is no export, is damaged or cut, or has a newer format; Conflict if the name
+    is taken; PluginNotFoundError, PluginConfigError or UsageError if a plugin is missing here, or a source has values
+    that no source may have.
     """
     members = read(path)
     manifest = manifest_of(path, members)
@@ -59,7 +65,7 @@ def import_collection(
         if ledger.find_collection(tx, name, trashed=True) is not None:
             raise _taken(name)
         made = ledger.create_collection(tx, name, **fitted.made(), hidden=True)
-        if made is None:  # somebody made it in this moment
+        if made is None:  # another process created it in this moment
             raise _taken(name)
         operation_id = lifecycle.begin(tx, made.id, "import", detail={"file": path.name})
         _RUNNING.add(made.id)
@@ -88,12 +94,12 @@ def _taken(name: str) -> Conflict:
     return Conflict(f"The collection {name!r} already exists.", "Give another name with --name.")
 
 
-#: Collections that this process is importing.
+#: Ids of the collections that this process is importing.
 _RUNNING: set[int] = set()
 
 
 def _clear(runtime: Runtime, name: str) -> None:
-    """Remove what a dead import of that name left. Raises Conflict if it is not dead."""
+    """Remove what a dead import of that name left. Raises Conflict if that import is still running."""
     with runtime.ledger.read() as tx:
         there = ledger.find_collection(tx, name, trashed=True)
         silent = exports.silence(tx, there.id) if there else None
@@ -107,7 +113,7 @@ def _clear(runtime: Runtime, name: str) -> None:
 
 
 def _give_up(runtime: Runtime, collection_id: int) -> None:
-    """Remove what was read, as far as it goes now; the rest is maintenance's."""
+    """Remove what was read, as far as possible now. Maintenance removes the rest."""
     with runtime.ledger.write() as tx:
         bin_ledger.bin_collection(tx, collection_id, purge=True)
     with suppress(PipelineError):
@@ -138,14 +144,14 @@ class _Reader:
         self._page = page
         self._rows = rows
         self._ids: list[int] = []
-        self._written: Counter[int] = Counter()  # chunks by place in the page
-        self._seen: Counter[tuple[int, str]] = Counter()  # texts of a document
-        self._vectors: list[str | None] = []  # of the part in hand: their keys
-        self._texts: set[str] = set()  # hashes of the texts that came
+        self._written: Counter[int] = Counter()  # number of chunks, by document position in the page
+        self._seen: Counter[tuple[int, str]] = Counter()  # occurrences of each text, by document position
+        self._vectors: list[str | None] = []  # keys of the current part's vectors
+        self._texts: set[str] = set()  # hashes of all texts read in this page
         self._extracted: list[dict[str, Any]] = []
 
     def read(self, members: Iterator[tuple[str, bytes]]) -> dict[str, int]:
-        """Returns how much was read of what."""
+        """Read all members. Returns the number of items read, by kind."""
         for member, body in members:
             found = MEMBER.fullmatch(member)
             if found is None:
@@ -156,7 +162,7 @@ class _Reader:
             if listed == "documents":
                 self._read_documents(page, lines(body))
             elif listed == "extractions":
-                self._extracted += lines(body)  # what they are of may come later
+                self._extracted += lines(body)  # their texts may come later
             elif part == "chunks.jsonl":
                 self._read_chunks(lines(body))
             elif part == "vectors.npy":
@@ -182,14 +188,17 @@ class _Reader:
             self._on_progress(self._told["documents"])
 
     def _unit(self, row: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
-        """What the unit is here. One that some stage is to work on is held until all of its page is there."""
+        """Return the unit's values here.
+
+        A unit that a stage has to process is held until its whole page has been read.
+        """
         unit = {name: row["unit"][name] for name in exports.UNIT}
         at_rest = unit["stage"] in ("skipped", "quarantined")
         held = {"held_by": None if at_rest else self._operation}
         if at_rest:
             return {**unit, **held, "chunks": 0, "parse_key": None, "text_hash": None}
         if unit["parse_key"] != self._fit.parse_key(self._runtime.host, document):
-            unit["parse_key"] = None  # another parse than one of here: it is made where it is needed
+            unit["parse_key"] = None  # a parser here would make a different parse, which is made when needed
         return {
             **unit,
             **held,
@@ -224,7 +233,7 @@ class _Reader:
             self._told["chunks"] += len(rows)
 
     def _read_vectors(self, body: bytes) -> None:
-        """Vectors of the part before; under another fingerprint they are nobody's."""
+        """Save the vectors of the part before. They are dropped if the fingerprint differs."""
         import numpy as np
 
         array = np.load(io.BytesIO(body), allow_pickle=False)
@@ -242,7 +251,7 @@ class _Reader:
         self._told["vectors"] += len(found)
 
     def _save_extractions(self) -> None:
-        """Results are kept by text and fingerprint: of texts that came, and of the extractors that are here."""
+        """Save results by text and fingerprint, for texts that were read and extractors that exist here."""
         mine = {*self._fit.fingerprints["extract"].values()}
         found = {
             (row["text_hash"], row["fingerprint"]): row["result"]
@@ -266,7 +275,7 @@ class _Reader:
         self._told["bodies"] += 1
 
     def _end(self) -> None:
-        """All of a page is there: let the stages have it. Where chunks are missing, they are made again."""
+        """End a page: release its units to the stages. Units with missing chunks are chunked again."""
         if self._extracted:
             self._save_extractions()
         stages = {}
@@ -283,7 +292,10 @@ class _Reader:
 
 
 def _parsed(body: bytes) -> ParsedDocument:
-    """What a parsed body holds. Raises UnreadableExport, or what the importer takes for a damaged file."""
+    """Return the parse in a parsed body.
+
+    Raises UnreadableExport, or an error that the importer reports as a damaged file.
+    """
     found = parsed_of(json.loads(inflated(body)))
     texts = [found.text, *(element.kind for element in found.elements)]
     places = [place for element in found.elements for place in (element.start, element.end)]
