@@ -113,8 +113,7 @@ def _fill(runtime: Runtime, build: Build, until: float) -> bool:
             return True
 
 
-# -- verifying
-# -----------------------------------------------------------------------------------------------------------
+# -- verifying --------------------------------------------------------------------------------------------------------
 
 
 def _verify(runtime: Runtime, build: Build, until: float) -> bool:
@@ -200,8 +199,7 @@ def _outcome(tx: Any, build: Build) -> str:
     return "degraded" if quarantined else "succeeded"
 
 
-# -- removing
-# ------------------------------------------------------------------------------------------------------------
+# -- removing ---------------------------------------------------------------------------------------------------------
 
 
 def _set_aside(runtime: Runtime, gone: switching.Retired, until: float) -> bool:

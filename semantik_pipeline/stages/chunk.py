@@ -32,16 +32,16 @@ if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
     from semantik_pipeline.settings import Child
 
-#: Chunk rows that one transaction writes: short enough that nobody waits long for the ledger.
+#: Maximum number of chunk rows written by one transaction, so that nobody waits long for the ledger.
 ROWS = 2000
 
-#: Bytes of documents that one request gives to a child together; a larger document goes alone.
+#: Bytes of documents that one request gives to a child together. A larger document goes alone.
 TOGETHER = 512_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A unit with what its child needs."""
+    """A unit with the request for its child."""
 
     unit: Unit
     parse_key: str
@@ -50,7 +50,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Chunks:
-    """What a unit's chunk stage came to."""
+    """The result of the chunk stage for one unit."""
 
     unit: Unit
     parse_key: str
@@ -59,19 +59,21 @@ class Chunks:
 
 
 def run(runtime: Runtime, claims: Claims) -> None:
-    """Take over what another generation has made already, and parse and chunk the rest in a child process: what is small
-    together, each saved with its group."""
+    """Reuse the chunks of other generations, and parse and chunk the remaining documents in a child process.
+
+    Small documents are processed and saved in groups.
+    """
     for held in claims:
         for number, piece in enumerate(_pieces(runtime, held)):
             if claims.stopping or (number and (held.wanted or held.lasts)):
-                break  # what is left is given back
+                break  # the remaining units are given back
             try:
                 held.hold.check()
                 with logs.bound(**about(piece.units)):
                     piece.work()
             except LeaseLost:
                 break
-            except Exception as error:  # a full disk, a ledger that is away
+            except Exception as error:  # a full disk, or an unreachable ledger
                 fail(runtime, held.claim, piece.units, error)
             held.hold.touch()
             for stage in {_next_stage(runtime, unit) for unit in piece.units}:
@@ -81,14 +83,14 @@ def run(runtime: Runtime, claims: Claims) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """Units that are worked on, and saved, together."""
+    """Units that are processed and saved together."""
 
     units: list[Unit]
     work: Callable[[], None]
 
 
 def _pieces(runtime: Runtime, held: Held) -> Iterator[Piece]:
-    """The claim, piece by piece."""
+    """Yield the pieces of the claim."""
     units = {unit.key: unit for unit in held.claim.units}
     twins = _twins(runtime, units)
     left = [unit for key, unit in units.items() if key not in twins]
@@ -100,7 +102,7 @@ def _pieces(runtime: Runtime, held: Held) -> Iterator[Piece]:
 
 
 def groups(jobs: Iterator[Job]) -> Iterator[list[Job]]:
-    """Jobs in order; each group has one document, or several that are small together."""
+    """Yield the jobs in order, in groups of one document or of several small ones."""
     group: list[Job] = []
     size = 0
     for job in jobs:
@@ -115,12 +117,12 @@ def groups(jobs: Iterator[Job]) -> Iterator[list[Job]]:
 
 
 def _twins(runtime: Runtime, units: Mapping[tuple[int, int], Unit]) -> dict[tuple[int, int], Twin]:
-    """What another generation has made of the same parse, by the key of each unit that has such a twin."""
+    """Return, by unit key, the chunks that another generation made from the same parse."""
     found: dict[tuple[int, int], Twin] = {}
     for key, twins in find_twins(runtime, list(units.values())).items():
         try:
             parse_key = _parse_key(runtime, units[key])[1] if twins else None
-        except Exception:  # it fails again where the unit is to be parsed, and is recorded there
+        except Exception:  # it fails again when the unit is parsed, and is recorded there
             continue
         twin = next((one for one in twins if one.parse_key == parse_key), None)
         if twin is not None:
@@ -129,7 +131,7 @@ def _twins(runtime: Runtime, units: Mapping[tuple[int, int], Unit]) -> dict[tupl
 
 
 def _take_over(runtime: Runtime, claim: Claim, twins: Sequence[tuple[Unit, Twin]], left: list[Unit]) -> None:
-    """Give units the chunks of their twins; those whose twin has gone meanwhile are ``left`` to be chunked."""
+    """Give units the chunks of their twins. Units whose twin has disappeared are added to ``left`` to be chunked."""
     rows = rows_of(runtime, twins)
     left += [unit for unit, _ in twins if unit.key not in rows]
     done = [
@@ -141,7 +143,7 @@ def _take_over(runtime: Runtime, claim: Claim, twins: Sequence[tuple[Unit, Twin]
 
 
 def _jobs(runtime: Runtime, held: Held, units: Sequence[Unit]) -> Iterator[Job]:
-    """These units of the claim with their requests; one that can't have any fails by itself."""
+    """Yield a job for each unit. A unit for which none can be made fails alone."""
     for unit in units:
         try:
             yield _job(runtime, unit)
@@ -167,14 +169,14 @@ def _job(runtime: Runtime, unit: Unit) -> Job:
 
 
 def _parse_key(runtime: Runtime, unit: Unit) -> tuple[str, str]:
-    """The unit's parser, and the name of what it makes of the unit's body."""
+    """Return the unit's parser and the key of the stored parse of its body."""
     parsers, generation = runtime.host.registry.of_kind("parser"), runtime.generation(unit.generation_id)
     place = {"media_type": unit.media_type, "file_path": unit.file_path}
     return chosen(parsers, generation.config, generation.fingerprints, unit.content_hash, **place)
 
 
 def _refuse_large(unit: Unit, limits: Child) -> None:
-    """Raise PermanentError for a document that would keep a child busy for minutes, or for one that no child can hold."""
+    """Raise PermanentError for a document that would keep a child busy for minutes or that no child can hold."""
     named = {"max_bytes": limits.max_bytes}
     if is_text_type(unit.media_type or ""):
         named["max_text_bytes"] = limits.max_text_bytes
@@ -186,7 +188,7 @@ def _refuse_large(unit: Unit, limits: Child) -> None:
 
 
 def prepare(runtime: Runtime, generation: Generation) -> None:
-    """Have a child at hand that has its plugins and the tokenizer: it parses and chunks a word of ours."""
+    """Start a child that has its plugins and the tokenizer, by parsing and chunking the text :data:`READY`."""
     config, media_type = generation.config, "text/plain"
     parser = choose_parser(
         runtime.host.registry.of_kind("parser"),
@@ -213,13 +215,13 @@ def _raw_body(runtime: Runtime, unit: Unit) -> bytes:
     body = runtime.blobs.get_raw(unit.content_hash or "")
     if body is None:
         with runtime.ledger.write() as tx:
-            revisions.forget_hint(tx, unit.document_id, unit.revision)  # so that the next sync fetches it anew
+            revisions.forget_hint(tx, unit.document_id, unit.revision)  # so that the next sync fetches it again
         raise PermanentError("Its stored body is missing.", "Sync its source again: `semantik index` fetches it again.")
     return body
 
 
 def _run_group(runtime: Runtime, held: Held, group: list[Job]) -> None:
-    """One request to a child. If the child dies or is too slow, each document is tried alone, to name the one."""
+    """Send one request to a child. If the child dies or is too slow, try each document alone to find the bad one."""
     try:
         packed = runtime.children.run(
             parse_and_chunk,
@@ -236,7 +238,7 @@ def _run_group(runtime: Runtime, held: Held, group: list[Job]) -> None:
         if len(group) > 1:
             for number, job in enumerate(group):
                 if number and held.wanted:
-                    return  # what is left is given back
+                    return  # the remaining units are given back
                 held.hold.check()
                 with logs.bound(**about([job.unit])):
                     _run_group(runtime, held, [job])
@@ -249,10 +251,10 @@ def _run_group(runtime: Runtime, held: Held, group: list[Job]) -> None:
 
 
 def _leave(runtime: Runtime, generation_id: int) -> None:
-    """Leave the stage to others unless a word of ours can be chunked here: then it is one parser that lacks something."""
+    """Leave the stage to other workers, unless :data:`READY` can be chunked: then only one parser lacks something."""
     try:
         prepare(runtime, runtime.generation(generation_id))
-    except Exception as error:  # what became of the documents is told beside it
+    except Exception as error:  # the documents' own errors are recorded separately
         leave(runtime, generation_id, "chunk", error)
 
 
@@ -262,7 +264,7 @@ def _next_stage(runtime: Runtime, unit: Unit) -> str:
 
 
 def _settle(runtime: Runtime, claim: Claim, group: list[Job], answers: list[Chunked | BaseException]) -> None:
-    """Save what was chunked, the whole group in one transaction where it is small; record what failed."""
+    """Save the chunked documents, a small group in one transaction, and record the failed ones."""
     done: list[Chunks] = []
     titles: list[tuple[int, int, str | None]] = []
     for job, answer in zip(group, answers, strict=True):
@@ -291,13 +293,13 @@ def _save(
             _write_ahead(runtime, claim, one.unit, one.rows)
     done.sort(key=lambda one: one.unit.key)
     with runtime.ledger.write() as tx:
-        revisions.set_titles(tx, titles)  # documents are locked before their units, as a sync does
+        revisions.set_titles(tx, titles)  # documents are locked before their units, as in a sync
         mine = work.held(tx, claim.token)
         _finish(runtime, tx, [one for one in done if one.unit.key in mine])
 
 
 def _write_ahead(runtime: Runtime, claim: Claim, unit: Unit, rows: list[ChunkRow]) -> None:
-    """Write a large document's rows in transactions of their own; the last one, with the rest, is :func:`_finish`'s."""
+    """Write a large document's rows in several transactions. :func:`_finish` writes the last ones."""
     for start in range(0, len(rows) - ROWS, ROWS):
         with runtime.ledger.write() as tx:
             if unit.key not in work.held(tx, claim.token):
@@ -308,7 +310,7 @@ def _write_ahead(runtime: Runtime, claim: Claim, unit: Unit, rows: list[ChunkRow
 
 
 def _finish(runtime: Runtime, tx: Transaction, done: list[Chunks]) -> None:
-    """The last rows, and on to the next stage. Call under :func:`work.held`."""
+    """Write the remaining rows and send the units to the next stage. Call under :func:`work.held`."""
     ahead = {one.unit.key: len(range(0, len(one.rows) - ROWS, ROWS)) * ROWS for one in done}
     _drop_rows(tx, [one.unit for one in done if not ahead[one.unit.key]])
     content.write_chunks(tx, [(one.unit, one.rows[ahead[one.unit.key] :]) for one in done])
@@ -326,12 +328,12 @@ def _finish(runtime: Runtime, tx: Transaction, done: list[Chunks]) -> None:
 
 
 def _drop_rows(tx: Transaction, units: list[Unit]) -> None:
-    """Rows that an earlier try left; those behind the points that are shown stay until new ones are in the store."""
+    """Delete rows of an earlier try. Rows of the indexed points stay until new points are in the store."""
     content.drop_chunks(tx, [(unit, {unit.indexed_chunks_epoch} - {unit.epoch}) for unit in units])
 
 
 def _skip(runtime: Runtime, claim: Claim, unit: Unit, reason: str) -> None:
-    """There is nothing to index: what the store has is removed, and the document is listed with the reason."""
+    """Skip a document without content to index: remove it from the store and list it with the reason."""
     with runtime.ledger.write() as tx:
         if unit.key in work.held(tx, claim.token):
             stage = "upsert" if unit.touched else "skipped"

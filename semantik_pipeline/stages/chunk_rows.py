@@ -1,4 +1,4 @@
-"""From chunks to chunk rows: the identities that make every later stage repeatable."""
+"""Turn chunks into chunk rows, with the ids and keys that make every later stage repeatable."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from semantik_pipeline.stages.parsing import Chunked
 
 
 def chunk_rows(generation: Generation, unit: Unit, chunked: Chunked) -> list[ChunkRow]:
-    """One row for each chunk.
+    """Return one row for each chunk.
 
-    A point's id is that of (collection, source, document, text, occurrence), so an unchanged chunk keeps its point;
-    the signature tells whether anything else of its payload changed.
+    A point's id derives from (collection, source, document, text, occurrence), so an unchanged chunk keeps its point.
+    The signature shows whether anything else in the point's payload changed.
     """
     fingerprints = generation.fingerprints
     shared = _shared(generation, unit, title_of(unit.metadata, chunked.title))
@@ -49,7 +49,10 @@ def chunk_rows(generation: Generation, unit: Unit, chunked: Chunked) -> list[Chu
 
 
 def signed_anew(generation: Generation, unit: Unit, rows: list[ChunkRow]) -> list[ChunkRow]:
-    """Rows of another generation that chunks alike, as this one has them: its embeddings, its extractors."""
+    """Return another generation's rows with this generation's embed keys and signatures.
+
+    Both generations must chunk alike.
+    """
     shared = _shared(generation, unit, unit.title)
     made = []
     for row in rows:
@@ -59,14 +62,14 @@ def signed_anew(generation: Generation, unit: Unit, rows: list[ChunkRow]) -> lis
 
 
 def point_id(collection_id: int, source_id: int, unique_id: str, text_hash: str, occurrence: int) -> str:
-    """The point of a text's so-manyth occurrence in a document."""
+    """Return the id of the point for this occurrence (0, 1, ...) of a text in a document."""
     return str(uuid.UUID(short_hash(str(collection_id), str(source_id), unique_id, text_hash, str(occurrence))))
 
 
 def _shared(generation: Generation, unit: Unit, title: str | None) -> str:
-    """What all chunks of a document have in common, beside their text."""
+    """Return the hash of what all chunks of a document share apart from their text."""
     about = [unit.metadata, title, unit.file_path, unit.media_type, generation.fingerprints["extract"]]
-    if unit.principals is not None:  # what is open to everybody keeps the signature that it had before there were any
+    if unit.principals is not None:  # documents open to everybody keep the signature from before principals existed
         about.append(unit.principals)
     return short_hash(json.dumps(about, sort_keys=True))
 
@@ -77,6 +80,6 @@ def _signature(shared: str, chunk: Chunk | ChunkRow, embed_key: str) -> str:
 
 
 def title_of(metadata: Mapping[str, Any], found: str | None = None) -> str | None:
-    """What the parser ``found``, else what the connector knows, else the file's name."""
+    """Return the title that the parser ``found``, else the connector's title, else the file's name."""
     known = (title for title in (metadata.get("title"), metadata.get("file_name")) if isinstance(title, str))
     return found or next(filter(None, known), None)

@@ -1,8 +1,8 @@
 """sync: bring a source's documents into the ledger, a slice at a time. Leaves document rows, raw bodies, a cursor.
 
-What a change hint or a content hash shows to be unchanged costs nothing more. A slice ends when its time is over or
-when enough of the source's documents are under way (backpressure ends a slice, it never waits inside one). Absence
-needs proof: only a full enumeration that ended without error removes what it did not name.
+A document whose change hint or content hash shows no change costs nothing more. A slice ends when its time is over or
+when enough of the source's documents are being processed (backpressure ends a slice, it never waits inside one).
+Absence needs proof: only a full enumeration that ended without error removes documents that it did not name.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds after which a sync gives documents on which an extractor failed another try.
+#: Seconds after which a sync gives another try to documents on which an extractor failed.
 NOTES = 3600.0
 
-#: Seconds that a slice has for itself, though others wait, and how many times as long as its start took, up to its first
-#: event: taking a source up again where it was costs as well, and a slice that ended before would do nothing else.
+#: A slice keeps its source for at least ALONE seconds, or STARTS times the duration of its start (up to the first
+#: event), even if others wait: resuming a source has a cost too, and shorter slices would do nothing else.
 ALONE, STARTS = 0.25, 5
 
 
 def run(runtime: Runtime, until: float) -> bool:
-    """Work on due sources until none is due or the slice is over; returns whether something may be left."""
+    """Work on due sources until none is due or the slice is over. Returns whether work may be left."""
     while time.monotonic() < until and not runtime.idle:
         with runtime.ledger.read() as tx:
             good, suspects = ledger.sources_due(tx, without=runtime.left.sources())
@@ -60,7 +60,7 @@ def run(runtime: Runtime, until: float) -> bool:
 
 
 def _work_at(runtime: Runtime, place: Place | None, until: float, alone: bool) -> bool:
-    """Run a slice of the next source, at a place of the process's room; returns whether there was one."""
+    """Run a slice of the next source, at a place in the process's room. Returns whether there was a source."""
     if place is None:
         return False
     try:
@@ -77,7 +77,7 @@ def _work_at(runtime: Runtime, place: Place | None, until: float, alone: bool) -
             place.hold = hold
             try:
                 _run_slice(runtime, claim, hold, place, until)
-            except Exception:  # the ledger is away: left alone, the lease of a process that lives would run out
+            except Exception:  # ledger unreachable: the keeper retries, or the lease would run out
                 runtime.keeper.owe(claim.token, partial(_give_back, runtime, claim))
                 raise
         pass_on(runtime)
@@ -112,12 +112,12 @@ def _try_slice(runtime: Runtime, claim: SourceClaim, hold: Hold, place: Place, u
         fail_slice(runtime, claim, error)
 
 
-#: Why a slice was cut short.
+#: Reason for cutting a slice short.
 PAUSED = "its operation is paused"
 
 
 class CutShort(Exception):
-    """The slice has ended before its time, for the reason given; the next one begins at the last checkpoint."""
+    """The slice ended early, for the given reason. The next slice begins at the last checkpoint."""
 
 
 class Slice:
@@ -134,12 +134,12 @@ class Slice:
         self.call = runtime.host.call
         self.size = min(FIRST_BATCH, runtime.settings.sync.batch_size)
         self.batch = Batch()
-        self.problems = claim.problems  # what the run could not read and that no later slice would come to again
-        self.unread: list[str] = []  # why known documents could not be read that were named since the last checkpoint
-        self.arriving = 0.0  # when the batch in hand began to be compared, on time.time()
+        self.problems = claim.problems  # problems of the run that no later slice will meet again
+        self.unread: list[str] = []  # problems with known documents named since the last checkpoint
+        self.arriving = 0.0  # time.time() at which the comparison of the current batch began
 
     def run(self) -> None:
-        if self._is_crowded():  # or each slice would bring what is named up to its first checkpoint, whoever takes it
+        if self._is_crowded():  # otherwise each slice would add all documents up to its first checkpoint
             self._pause(delay=self.runtime.settings.work.poll)
             return
         self.connector = self._connector()
@@ -164,7 +164,7 @@ class Slice:
                 leaves = self.runtime.idle or self.place.wanted_once((self.claim.source_id, self.claim.run))
                 if leaves or len(self.batch) >= self.size:
                     self._flush()
-                if leaves:  # the next checkpoint may be far, and there may be none
+                if leaves:  # the next checkpoint may be far away, or never come
                     self._pause(delay=0)
                     return
         raise PluginError(
@@ -181,7 +181,7 @@ class Slice:
         return connector
 
     def _begin(self) -> None:
-        """A cursor means nothing to another connector, or to other options than it was given for."""
+        """Begin a new run if the cursor was made by another connector, or with other options."""
         shape = self.runtime.host.fingerprint(self.claim.connector, self.claim.config)
         before = self.claim.cursor
         if before.shape == shape:
@@ -197,7 +197,7 @@ class Slice:
         self.problems = self.claim.problems
 
     def _events(self, connector: ConnectorPlugin) -> Iterator[Any]:
-        """The connector's events; one that only loads documents names each as it comes and ends fully."""
+        """Yield the connector's events. If it only loads documents, these are the documents and a full end."""
         if type(connector).enumerate is not ConnectorPlugin.enumerate:
             yield from self.runtime.host.iterate(connector.enumerate(self.claim.cursor.start))
             return
@@ -220,24 +220,23 @@ class Slice:
             )
 
     def _flush(self, cursor: Any = None) -> None:
-        """Compare the batch with the ledger, fetch what may have changed, write it all in one transaction."""
+        """Compare the batch with the ledger, fetch what may have changed, and write everything in one transaction."""
         batch, before, found = self._compared()
         self.unread = problems_told(self.unread, found.problems)
         reached: Cursor | None = None
-        if cursor is not None and not found.cut:  # behind the checkpoint everything must be here
+        if cursor is not None and not found.cut:  # all documents before the checkpoint must be in the ledger
             self.problems, self.unread = self._problems(), []
             reached = self.claim.cursor.at_checkpoint(cursor)
         self._save(before, found, gone=batch.removals, reached=reached)
 
     def _flush_owed(self) -> None:
-        """The same of what no slice of this run comes to again, and nobody has named: where its source does not have it, it
-        says so."""
+        """Flush a batch of :meth:`_fetch_owed`. Documents that the source no longer has are recorded as gone."""
         _, before, found = self._compared()
         self.problems = problems_told(self.problems, found.problems)
         self._save(before, found, gone=found.gone)
 
     def _compared(self) -> tuple[Batch, dict[str, Known], Compared]:
-        """The batch, which is empty then, what the ledger knows of its documents, and what is new."""
+        """Take the batch. Returns it, the ledger's state of its documents, and the result of the comparison."""
         batch, self.batch, self.arriving = self.batch, Batch(), time.time()
         self.size = min(2 * self.size, self.runtime.settings.sync.batch_size)
         self.hold.check()
@@ -250,8 +249,7 @@ class Slice:
     def _save(
         self, before: dict[str, Known], found: Compared, *, gone: Sequence[str], reached: Cursor | None = None
     ) -> None:
-        """Write what is new, and the checkpoint that is ``reached``, in one transaction; then see whether the slice goes
-        on."""
+        """Write the result and the checkpoint ``reached`` in one transaction. Raises CutShort if the slice must end."""
         arrivals, saved = found.arrivals, dict[str, Any]()
         with self.runtime.ledger.write() as tx:
             if not ledger.source_held(tx, self.claim):
@@ -268,7 +266,7 @@ class Slice:
             if reached is not None:
                 saved["cursor"] = replace(reached, anew=ledger.cursor_of(tx, self.claim).anew).stored()
             if any(one.unique_id not in before for one in arrivals) or reached not in (None, self.claim.cursor):
-                saved |= {"attempts": 0, "suspect": False}  # it is past what killed or failed it before
+                saved |= {"attempts": 0, "suspect": False}  # the source is past what killed or failed it before
             if saved or self.problems != self.claim.problems:
                 ledger.change_source(tx, self.claim.source_id, problems=self.problems, **saved)
             if (held := ledger.on_hold(tx, self.claim)) or found.cut:
@@ -288,9 +286,11 @@ class Slice:
             raise CutShort("this process takes no more work")
 
     def _fetch_owed(self) -> bool:
-        """After a run that named only changes: fetch what it did not name and earlier runs could not have, or what was
-        lost or may get through since. What the source does not have is judged with all else that is gone. Returns False if
-        the slice ended first."""
+        """After a run that named only changes, fetch documents that it did not name and that a fetch may repair.
+
+        An earlier run could not read them, their body was lost, or a changed plugin may succeed on them. Those that the
+        source no longer has are judged with all other deletions. Returns False if the slice ended first.
+        """
         last = 0
         while self.claim.cursor.since is not None:
             with self.runtime.ledger.read() as tx:
@@ -308,7 +308,8 @@ class Slice:
         return True
 
     def _slice_is_over(self) -> bool:
-        """Free the source, to go on from the checkpoint, when time is over, enough is under way, or others wait."""
+        """Return whether the slice is over, and free the source if so: time is up, too much in flight, or others
+        wait."""
         crowded = self._is_crowded()
         if not (crowded or self.runtime.idle or self._others_wait() or time.monotonic() >= self.until):
             return False
@@ -316,8 +317,7 @@ class Slice:
         return True
 
     def _others_wait(self) -> bool:
-        """A suspect waits for the end of all good work here, or another source for a loop that is free: this one may go
-        on for hours, and that one be done in a moment."""
+        """Return whether a suspect or another source waits for this process: this slice could run for hours."""
         if self.place.wanted:
             return True
         if time.monotonic() < self.alone_until:
@@ -331,7 +331,7 @@ class Slice:
             return ledger.crowded(tx, self.claim.source_id, self.runtime.settings.work.max_in_flight)
 
     def _pause(self, *, delay: float) -> None:
-        """The next slice begins at the last checkpoint: what this one could not read since, that one may."""
+        """End the slice. The next one begins at the last checkpoint and may read what this one could not."""
         with self.runtime.ledger.write() as tx:
             if ledger.source_held(tx, self.claim):
                 ledger.pause_slice(tx, self.claim, delay=delay)
@@ -345,6 +345,6 @@ class Slice:
 
 
 def _alone_until(taken: float) -> float:
-    """Until when a slice that was taken at that time, and has its first event now, asks for no others that wait."""
+    """Return until when a slice, taken at ``taken`` and now at its first event, does not yield to waiting sources."""
     began = time.monotonic()
     return began + max(ALONE, STARTS * (began - taken))
