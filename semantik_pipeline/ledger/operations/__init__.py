@@ -1,1 +1,1 @@
-"""Operations: how they begin, go on, are held, and end; what they own, and what people ask about them."""
+"""Operations: their lifecycle, their items, pausing and cancelling, outcomes, and reports for operators."""

@@ -1,4 +1,4 @@
-"""Why an operation that has not ended makes no way: nobody can take what it has left, or may."""
+"""Why an unfinished operation makes no progress: no worker can claim what is left of it, or none may."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from semantik_pipeline.ledger.queue.work import STAGES
 from semantik_pipeline.ledger.queue.workers import WorkerRow, refusal
 from semantik_pipeline.ledger.tables import operation_items, operation_sources, sources, work
 
-#: Seconds after the end of its wait in which a unit that a service, or what workers lack, keeps waiting still counts as
-#: blocked: so long it may take until somebody tries it again (``stages/left.py``).
+#: Seconds for which a unit that waited for a service, or for something that workers lack, still counts as blocked after
+#: its wait is over: it may take that long until a worker tries it again (``stages/left.py``).
 RECENT = 60.0
 
 NOBODY = "no worker is running: `semantik worker` starts one"
 
 
 def reason(tx: Transaction, operation_id: int, workers: Sequence[WorkerRow] | None) -> str | None:
-    """What blocks the operation; None if something of it is in somebody's hand, or could be.
+    """What blocks the operation; None if a worker holds some of its units or sources, or could claim some.
 
-    ``workers``: those of the fleet that live; None where one process does everything. It costs next to nothing while
-    the operation makes way, and a look at each unit that is left when it does not.
+    ``workers``: the living workers of the fleet; None where one process does everything. The call is cheap while the
+    operation makes progress, and reads every remaining unit when it does not.
     """
     build = builds.of_operation(tx, operation_id)
     if build is not None and build.phase != "building":
@@ -52,7 +52,7 @@ def reason(tx: Transaction, operation_id: int, workers: Sequence[WorkerRow] | No
 
 
 def _in_hand(tx: Transaction, operation_id: int, mine: ColumnElement[bool]) -> bool:
-    leased = work.c.lease_token > ""  # as IS NOT NULL, in a form for which SQLite uses the index
+    leased = work.c.lease_token > ""  # means IS NOT NULL, in a form for which SQLite uses the index
     if tx.execute(select(work.c.document_id).where(leased, mine).limit(1)).first():
         return True
     read = and_(sources.c.operation_id == operation_id, sources.c.lease_token.is_not(None))
@@ -65,12 +65,12 @@ def _free(tx: Transaction, mine: ColumnElement[bool]) -> bool:
 
 
 def _mine(operation_id: int) -> ColumnElement[bool]:
-    """Condition: units of the operation that some stage is still to work on. A build waits for more: see builds.awaited."""
+    """Condition: unfinished units of the operation. A build waits for more: see :func:`builds.awaited`."""
     return and_(work.c.stage.in_(STAGES), owned(operation_id))
 
 
 def _sources(tx: Transaction, operation_id: int, workers: Sequence[WorkerRow] | None) -> tuple[bool, str | None]:
-    """Whether a source is to be read further by somebody, and, where none is, why one that should be is not."""
+    """Whether a worker can read on in a source of the operation; if not, why one of its sources is not read."""
     mine = and_(
         operation_sources.c.operation_id == operation_id,
         operation_sources.c.state == "running",
@@ -83,7 +83,7 @@ def _sources(tx: Transaction, operation_id: int, workers: Sequence[WorkerRow] | 
 
 
 def _unread(source: Any, workers: Sequence[WorkerRow] | None) -> str | None:
-    """Why nobody reads a source; None if somebody could."""
+    """Why no worker reads a source; None if one could."""
     if source.paused is not None:
         return f"the source {source.name} is paused: {source.paused}"
     if workers is not None:
@@ -92,7 +92,7 @@ def _unread(source: Any, workers: Sequence[WorkerRow] | None) -> str | None:
 
 
 def _groups(tx: Transaction, operation_id: int, build: Build | None) -> Sequence[Any]:
-    """The units that are left, by stage and generation."""
+    """Counts of the remaining units, by stage and generation."""
     waits = or_(work.c.blocked.is_not(None), work.c.held_by.is_not(None))
     query = select(
         work.c.stage,
@@ -110,8 +110,11 @@ def _groups(tx: Transaction, operation_id: int, build: Build | None) -> Sequence
 
 
 def _obstacle(group: Any, workers: Sequence[WorkerRow] | None) -> str | None:
-    """Why nobody takes the units of a stage and generation. ``blocked`` is what the last one who looked at them said:
-    in a fleet another worker may take them, unless it was a service that was away, for which they wait."""
+    """Why no worker claims a group of units (one stage and generation); None if one could.
+
+    ``group.blocked`` is the reason of the last worker that looked at them. In a fleet another worker may claim them, so
+    the reason counts only while they wait for their next try (a service did not answer), and RECENT seconds longer.
+    """
     if workers is not None:
         refused = _nobody_serves(workers, group.stage, group.generation_id)
         if refused is not None:

@@ -1,26 +1,27 @@
-"""Pausing, resuming and cancelling operations: which units wait, why, and who frees them.
+"""Pausing, resuming and cancelling operations: which units and sources wait, and what frees them.
 
-A unit that waits because of an operation names it in ``held_by``; so does a source. Nobody claims what is held. A unit
-in hand finishes its piece, and its next stage waits. What search finds does not change by any of this: a revision that
-is half-way leaves what was indexed before it, as a crash would.
+A unit or source that waits because of an operation has the id of this operation in ``held_by``; it is then *held*, and
+nobody claims it. A unit that a worker has already claimed finishes the current piece of work, and then waits. None of
+this changes what search finds: an unfinished revision leaves the indexed one in place, as after a crash.
 
-*Paused*: everything that the operation still has to do waits. A unit that several operations wait for waits as long as
-one of them is paused; a sync of the same source that somebody asks for takes it up, one that is only scheduled does not.
+*Paused*: everything that the operation has left to do waits. If several operations wait for a unit, it is held while
+any of them is paused. A requested sync of the same source takes the unit up; a scheduled sync does not.
 
-*Cancelled*: sources are read no further; documents that were taken in and are not finished are **parked**: they stay at
-their stage, held by the cancelled operation, and count as ``cancelled``. The next sync of their source (whoever asks
-for it) or ``operations retry`` takes them up where they are, so nothing is stuck and nothing is computed twice. To undo
-them instead would need the content that they replaced. Deletions are not parked: their documents are gone already, and
-an index must not keep what they said. What another operation waits for too goes on for that one. A source whose removal
-is cancelled stays, with what was not deleted yet; its next sync names everything, so the rest comes back.
+*Cancelled*: sources are read no further. Documents that were taken in and are not finished are **parked**: they stay at
+their stage, held by the cancelled operation, and count as ``cancelled``. The next sync of their source (requested or
+scheduled) or ``operations retry`` takes them up at that stage, so nothing is stuck and nothing is computed twice.
+Undoing them instead would require the content that they replaced. Deletions are not parked: their documents are already
+gone, and an index must not keep their text. Units that another operation waits for continue for that operation. A
+source whose removal is cancelled keeps the documents that were not deleted yet; its next sync enumerates everything, so
+the deleted ones come back.
 
-The operation's state changes at once, and its sources with it; its units follow a slice at a time (:func:`apply`), and until
-all have, nobody claims any of them that is to wait (``queue/pending_holds.py``).
+The state of the operation and of its sources changes at once. Its units follow a batch at a time (:func:`apply`); until
+all have followed, nobody claims a unit that has to wait (``queue/pending_holds.py``).
 
-What is free again waits at the virtual time, not before it: else those who arrive next would start as far back, and go
-before everybody who was given turns meanwhile.
+Freed units continue at the virtual time of the fair queue, or later. With their old turns they would set the virtual
+time back: documents that arrive next would start there, before all units that got their turns in the meantime.
 
-Locks are taken in the order that everybody keeps: sources, then operations, then units by their keys.
+Locks are taken in one order everywhere: sources, then operations, then units by their keys.
 """
 
 from __future__ import annotations
@@ -48,12 +49,12 @@ from semantik_pipeline.ledger.tables import (
     work,
 )
 
-#: Documents whose units one transaction holds or lets go.
+#: Documents whose units one transaction holds or frees.
 BATCH = 2000
 
 
 def pause(tx: Transaction, operation_id: int) -> None:
-    """Hold what the operation has left to do. Raises Conflict if it has ended."""
+    """Pause the operation: its sources and unfinished units wait. Raises Conflict if it has ended."""
     lock(tx, operation_id)
     tx.execute(update(operations).where(operations.c.id == operation_id).values(state="paused"))
     in_hand = and_(sources.c.operation_id == operation_id, sources.c.held_by.is_(None))
@@ -62,8 +63,10 @@ def pause(tx: Transaction, operation_id: int) -> None:
 
 
 def resume(tx: Transaction, operation_id: int) -> None:
-    """Let a paused operation go on. What another paused one waits for too is held by that one from now on. Raises Conflict
-    if it has ended."""
+    """Let a paused operation continue. Units that another paused operation also waits for are then held by that one.
+
+    Raises Conflict if the operation has ended.
+    """
     lock(tx, operation_id)
     tx.execute(update(operations).where(operations.c.id == operation_id).values(state="running"))
     tx.execute(update(sources).where(sources.c.held_by == operation_id).values(held_by=None))
@@ -71,17 +74,20 @@ def resume(tx: Transaction, operation_id: int) -> None:
 
 
 def cancel(tx: Transaction, operation_id: int) -> None:
-    """Stop reading, park what is not finished. It ends (``settle``) as soon as that is parked, the units in hand have
-    finished their piece and its deletions are done. Raises Conflict if it has ended."""
+    """Cancel the operation: stop reading its sources and park its unfinished units. Raises Conflict if it has ended.
+
+    It finishes (:func:`lifecycle.settle`) once its units are parked, workers have released them, and its deletions are
+    done.
+    """
     lock(tx, operation_id)
     mine = sources.c.operation_id == operation_id
-    kept = and_(mine, sources.c.removed_at.is_not(None))  # its schedule goes on, from now
+    kept = and_(mine, sources.c.removed_at.is_not(None))  # its removal ends; its schedule continues
     due_at = case((sources.c.schedule.is_not(None), now()))
     tx.execute(update(sources).where(kept).values(removed_at=None, trashed_at=None, due_at=due_at))
     cursors = select(sources.c.id, sources.c.cursor).where(mine).order_by(sources.c.id)
     for source_id, cursor in tx.execute(cursors).all():
         freed = {"operation_id": None, "held_by": None, "lease_token": None, "lease_until": None, "not_before": 0}
-        begin = Cursor.of(cursor).before_run().stored()  # what this run has not named yet, the next one names
+        begin = Cursor.of(cursor).before_run().stored()  # the next run names what this one has not
         tx.execute(update(sources).where(sources.c.id == source_id).values(**freed, attempts=0, cursor=begin))
     reading = and_(operation_sources.c.operation_id == operation_id, operation_sources.c.state == "running")
     tx.execute(update(operation_sources).where(reading).values(state="cancelled"))
@@ -90,20 +96,20 @@ def cancel(tx: Transaction, operation_id: int) -> None:
 
 
 def look(tx: Transaction, operation_id: int) -> PendingHolds | None:
-    """How far the operation's units follow its state, and how far behind the first one is that it holds; takes no lock."""
+    """The operation's pending change of holds, with ``behind`` filled in; None if nothing is pending. Takes no lock."""
     found = pending_holds.look(tx, operation_id)
     if found is None or found.behind is not None:
         return found
-    if found.state == "paused":  # none is freed
+    if found.state == "paused":  # no unit is freed
         return replace(found, behind=0.0)
     return replace(found, behind=parked_lag(tx, operation_id))
 
 
 def apply(tx: Transaction, seen: PendingHolds) -> None:
-    """Let the units of the operation's next BATCH documents follow its state, unless somebody else was faster.
+    """Hold or free the units of the operation's next BATCH documents, unless another process was faster.
 
-    Their sources are locked: a sync that takes up what is held, and another operation that waits for the same units and
-    changes its state, come before this or after it.
+    Their sources are locked, so that a sync that takes up held units, and a state change of another operation that
+    waits for the same units, happen entirely before or after this.
     """
     operation_id = seen.operation_id
     listed = and_(operation_items.c.operation_id == operation_id, operation_items.c.document_id > seen.upto)
@@ -129,19 +135,19 @@ def apply(tx: Transaction, seen: PendingHolds) -> None:
 
 
 def free(tx: Transaction, operation_id: int) -> int:
-    """Free the units that an operation holds, at once: what it held when it ended."""
+    """Free all units that an operation holds, in this transaction. Used when the operation ends."""
     return _free_of(tx, operation_id, true())
 
 
 def _free_of(tx: Transaction, operation_id: int, these: ColumnElement[bool], *, behind: float | None = None) -> int:
-    """Free those of these units that the operation holds."""
+    """Free the units among ``these`` that the operation holds."""
     mine = and_(operation_items.c.operation_id == operation_id, operation_items.c.document_id == work.c.document_id)
-    held = and_(exists().where(mine), work.c.held_by == operation_id)  # another generation may be active by now
+    held = and_(exists().where(mine), work.c.held_by == operation_id)  # in any generation: the active one may change
     return let_go(tx, and_(these, held), behind=behind)
 
 
 def let_go(tx: Transaction, which: ColumnElement[bool], *, behind: float | None = None) -> int:
-    """Free units that operations hold, unless another one that is paused waits for them: that one holds them then."""
+    """Free held units. Units that another paused operation waits for are handed to that operation instead."""
     other = operation_items.alias()
     paused = (
         select(func.min(other.c.operation_id))
@@ -160,8 +166,12 @@ def let_go(tx: Transaction, which: ColumnElement[bool], *, behind: float | None 
 def take_up(
     tx: Transaction, source_id: int, *, asked: bool, document_ids: Sequence[int], behind: float | None = None
 ) -> None:
-    """A sync of the source frees what cancelled operations parked of these documents; one that somebody ``asked`` for, not
-    a schedule, also what paused ones hold. ``behind``: see :func:`source_lag`; None: they are all."""
+    """Free held units of these documents for a sync of their source.
+
+    Every sync frees what cancelled operations parked. A sync that somebody ``asked`` for, rather than a schedule, also
+    frees what paused operations hold. ``behind``: the result of :func:`source_lag`, if the documents are one page of
+    several; None if they are all.
+    """
     waiting = and_(_waiting_of(source_id), among(work.c.document_id, sorted(document_ids)))
     if not asked:
         paused = select(operations.c.id).where(operations.c.state == "paused")
@@ -170,7 +180,7 @@ def take_up(
 
 
 def source_lag(tx: Transaction, source_id: int) -> float:
-    """How far the first unit of the source that an operation holds is behind the virtual time."""
+    """How far the lowest turn of the source's held units is behind the virtual time."""
     return lag(tx, _waiting_of(source_id))
 
 
@@ -180,14 +190,19 @@ def _waiting_of(source_id: int) -> ColumnElement[bool]:
 
 
 def holder(tx: Transaction, operation_id: int) -> int | None:
-    """The operation itself, if it is paused: to be noted on what its slice takes in. The slice has its source locked,
-    so the operation is paused before this transaction or after it."""
+    """The operation's id if it is paused, else None: the ``held_by`` of the documents that its slice takes in.
+
+    The slice has locked its source, so the operation is paused before or after this transaction, not during it.
+    """
     mine = and_(operations.c.id == operation_id, operations.c.state == "paused")
     return tx.execute(select(operations.c.id).where(mine)).scalar_one_or_none()
 
 
 def settled(operation_id: int) -> ColumnElement[bool]:
-    """Condition: what a cancelled operation waits for no more, that is units which are parked and in nobody's hand."""
+    """Condition: units that a cancelled operation no longer waits for.
+
+    It waits only for deletions, and for units that it has parked while a worker still holds their lease.
+    """
     in_hand = and_(work.c.held_by == operation_id, work.c.lease_token.is_not(None))
     return ~in_hand & (work.c.goal != "deleted")
 
@@ -196,7 +211,7 @@ _UNFINISHED = work.c.stage.in_(STAGES)
 
 
 def _wanted_elsewhere(operation_id: int) -> ColumnElement[bool]:
-    """Condition: another operation that has not ended, and is not cancelled, waits for the unit."""
+    """Condition: another operation, neither finished nor cancelled, waits for the unit."""
     other = operation_items.alias()
     return exists().where(
         other.c.document_id == work.c.document_id,
@@ -215,8 +230,10 @@ def _set(tx: Transaction, which: ColumnElement[bool], held_by: Any) -> int:
 
 
 def _free(tx: Transaction, which: ColumnElement[bool], held_by: Any, *, behind: float | None = None) -> int:
-    """Free units (or hand them to another holder), in their order: the first of them at the virtual time or later. They
-    are ``behind`` so far, or (None) as far as the first of them is."""
+    """Free units, or hand them to another holder, in their order, so that the first is at the virtual time or later.
+
+    Their turns are raised by ``behind``; None: by the lag of the first of them.
+    """
     waited = _locked(tx, which)
     if not waited:
         return 0
@@ -228,14 +245,14 @@ def _free(tx: Transaction, which: ColumnElement[bool], held_by: Any, *, behind: 
 
 
 def parked_lag(tx: Transaction, operation_id: int) -> float:
-    """How far the first unit that the operation holds is behind the virtual time."""
+    """How far the lowest turn of the units that the operation holds is behind the virtual time."""
     first = select(func.min(work.c.turn)).join(operation_items, operation_items.c.document_id == work.c.document_id)
     mine = and_(operation_items.c.operation_id == operation_id, work.c.held_by == operation_id)
     return _lag(tx, tx.execute(first.where(mine)).scalar_one_or_none())
 
 
 def lag(tx: Transaction, which: ColumnElement[bool]) -> float:
-    """How far the first of these units is behind the virtual time; takes no lock."""
+    """How far the lowest turn of these units is behind the virtual time. Takes no lock."""
     return _lag(tx, tx.execute(select(func.min(work.c.turn)).where(which)).scalar_one_or_none())
 
 
@@ -244,13 +261,13 @@ def _lag(tx: Transaction, turn: float | None) -> float:
 
 
 def _locked(tx: Transaction, which: ColumnElement[bool]) -> list[float]:
-    """Lock units; returns their turns."""
+    """Lock units in the order of their keys; returns their turns."""
     query = select(work.c.turn).where(which).order_by(work.c.document_id, work.c.generation_id)
     return list(tx.execute(query.with_for_update(of=work)).scalars())
 
 
 def lock(tx: Transaction, operation_id: int) -> None:
-    """Lock the operation's sources and the operation. Raises NotFound if there is no such one, Conflict if it has ended."""
+    """Lock the operation's sources, then the operation. Raises NotFound if there is none, Conflict if it has ended."""
     in_hand = select(sources.c.id).where(sources.c.operation_id == operation_id).order_by(sources.c.id)
     tx.execute(in_hand.with_for_update()).all()
     query = select(operations.c.kind, operations.c.state, operations.c.outcome).where(operations.c.id == operation_id)
@@ -264,7 +281,7 @@ def lock(tx: Transaction, operation_id: int) -> None:
 
 
 def lock_units(tx: Transaction, document_ids: Sequence[int], *, parked: Sequence[int]) -> None:
-    """Lock documents, and after them their units and those of the ``parked`` ones, all in one order."""
+    """Lock documents, then their units together with those of the ``parked`` documents, all in key order."""
     mine = among(documents.c.id, sorted(document_ids))
     tx.execute(select(documents.c.id).where(mine).order_by(documents.c.id).with_for_update()).all()
     _locked(tx, among(work.c.document_id, sorted({*document_ids, *parked})))

@@ -1,4 +1,4 @@
-"""Operations: what was asked for, how far it is, how it ended. Every count is derived from rows, none is kept beside."""
+"""Operations: their beginning, items, progress and end. Counts are derived from rows; none is maintained separately."""
 
 from __future__ import annotations
 
@@ -31,9 +31,12 @@ from semantik_pipeline.ledger.tables import (
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far an operation is. ``state``: running, paused, cancelling or finished. ``stages`` counts units by stage;
-    ``chunks`` those of its documents that have any; ``age`` is the seconds since it began (or that it took);
-    ``reason`` is what blocks it; ``phase`` is how far a build is (backfilling, building, verifying)."""
+    """The progress of an operation.
+
+    ``state``: running, paused, cancelling or finished. ``stages``: stage -> number of units. ``chunks``: the number of
+    chunks of its documents so far. ``age``: seconds since it began, or its duration if it has ended. ``reason``: what
+    blocks it. ``phase`` of a build: backfilling, building or verifying.
+    """
 
     operation_id: int
     kind: str
@@ -51,17 +54,17 @@ class Progress:
     phase: str | None = None
 
 
-#: In the detail of an operation that looks for its documents: the id up to which it has looked. It is absent when all are
-#: found (ledger/operations/reruns.py).
+#: Key in the ``detail`` of a rerun, which looks for its documents: the highest document id it has looked at. Absent
+#: once it has looked at all (ledger/operations/reruns.py).
 LOOKED_UPTO = "looked_upto"
 
-#: In the detail of an operation that is to finish what others left: how far it is with taking that up. It is absent when
-#: all is taken up (ledger/ingestion/unfinished.py).
+#: Key in the ``detail`` of an operation that takes up what others left unfinished: its position. Absent once all is
+#: taken up (ledger/ingestion/unfinished.py).
 TAKING_UP = "taking_up"
 
 
 def begin(tx: Transaction, collection_id: int, kind: str, *, detail: dict[str, Any] | None = None) -> int:
-    """A new operation, running. ``detail`` is what was asked for, without secrets."""
+    """Create a running operation; returns its id. ``detail``: the parameters of the request, without secrets."""
     values = {"collection_id": collection_id, "kind": kind, "state": "running", "created_at": now(), "detail": detail}
     return tx.execute(insert(operations).values(**values).returning(operations.c.id)).scalar_one()
 
@@ -69,15 +72,17 @@ def begin(tx: Transaction, collection_id: int, kind: str, *, detail: dict[str, A
 def request_sync(
     tx: Transaction, operation_id: int, source_id: int, *, lane: int, allow_deletions: bool, full: bool = False
 ) -> None:
-    """Make a source due as part of the operation. A sync that was in hand is taken over; its run begins anew.
+    """Make a source due as part of the operation. Takes over a sync in progress, whose run starts again.
 
-    ``full``: the connector names everything, also where it could tell what changed since the last run.
+    ``full``: the connector enumerates everything, even if it could name only the changes since the last run.
+
+    Raises UsageError if the source is being removed.
     """
     columns = (sources.c.operation_id, sources.c.cursor, sources.c.name, sources.c.removed_at, sources.c.trashed_at)
     in_hand = select(*columns).where(sources.c.id == source_id)
-    # sources are locked before what belongs to them
+    # lock order: sources come before operations, documents and units
     earlier, cursor, name, removed_at, trashed_at = tx.execute(in_hand.with_for_update()).one()
-    if earlier is None and trashed_at is not None:  # in the trash: what it has still comes back as it names it
+    if earlier is None and trashed_at is not None:  # in the trash: documents return as they are named
         again = {"removed_at": None, "trashed_at": None, "due_at": case((sources.c.schedule.is_not(None), now()))}
         tx.execute(update(sources).where(sources.c.id == source_id).values(**again))
         full = True
@@ -110,8 +115,10 @@ def request_sync(
 
 
 def note_items(tx: Transaction, operation_id: int, items: Sequence[tuple[int, str, int]]) -> None:
-    """The operation owns these revisions: ``(document id, kind, revision)``. A document that changes twice within it
-    keeps its first kind."""
+    """Make the operation own revisions, given as ``(document id, kind, revision)``.
+
+    A document that changes twice within the operation keeps its first kind.
+    """
     rows = [
         {"operation_id": operation_id, "document_id": document_id, "kind": kind, "revision": revision}
         for document_id, kind, revision in sorted(items)
@@ -124,7 +131,7 @@ def note_items(tx: Transaction, operation_id: int, items: Sequence[tuple[int, st
 
 
 def of_documents(tx: Transaction, document_ids: Sequence[int]) -> dict[int, int]:
-    """document id -> the newest unfinished operation that has it; documents of none are left out."""
+    """document id -> the newest unfinished operation that owns it. Documents without such an operation are left out."""
     mine = operation_items.c.document_id.in_(sorted(set(document_ids)))
     query = (
         select(operation_items.c.document_id, func.max(operations.c.id))
@@ -135,14 +142,16 @@ def of_documents(tx: Transaction, document_ids: Sequence[int]) -> dict[int, int]
     return dict(map(tuple, tx.execute(query).all()))
 
 
-#: The context within which an operation is looked at, by its id: it decides what becomes of an error.
+#: Makes the context in which an operation is examined, given its id. The context decides how an error is handled.
 Each = Callable[[int], AbstractContextManager[None]]
 
 
 def settle(tx: Transaction, operation_id: int) -> bool:
-    """Finish the operation if it has nothing left to do; returns whether it ends so. Call after the commit that may have
-    been the last, in a transaction of its own: two finishers that each count inside the transaction of their work would
-    both see the other unfinished. One that somebody else has locked is left to them."""
+    """Finish the operation if it has nothing left to do; returns whether it is finished by this call.
+
+    Call it in a separate transaction, after the commit of the work: if two workers counted inside the transactions of
+    their work, each would see the other's unit as unfinished. Skips an operation that another process has locked.
+    """
     mine = and_(operations.c.id == operation_id, operations.c.state != "finished")
     locked = tx.execute(select(operations.c.id).where(mine).with_for_update(skip_locked=True)).first()
     if locked is None or _unfinished(tx, operation_id):
@@ -152,7 +161,7 @@ def settle(tx: Transaction, operation_id: int) -> bool:
 
 
 def ready(tx: Transaction, *, each: Each) -> list[int]:
-    """Operations that have nothing left to do; takes no lock."""
+    """Ids of unfinished operations that have nothing left to do. Takes no lock."""
     left = tx.execute(select(operations.c.id).where(operations.c.state != "finished")).scalars().all()
     found = []
     for operation_id in left:
@@ -170,7 +179,7 @@ def _unfinished(tx: Transaction, operation_id: int) -> bool:
     columns = (operations.c.outcome, operations.c.generation_id, operations.c.detail)
     outcome, builds, detail = tx.execute(select(*columns).where(operations.c.id == operation_id)).one()
     if builds is not None:
-        return True  # it ends with its build (ledger/generations/builds.py)
+        return True  # it finishes with its build (ledger/generations/builds.py)
     if pending_holds.PENDING in (detail or {}) or _is_gathering(outcome, detail):
         return True
     counts = ~holds.settled(operation_id) if outcome == "cancelled" else true()
@@ -182,13 +191,15 @@ def _unfinished(tx: Transaction, operation_id: int) -> bool:
 
 
 def _is_gathering(outcome: str | None, detail: dict[str, Any] | None) -> bool:
-    """Whether there may be documents that are to be the operation's, and are not yet."""
+    """Whether the operation may still add documents to its items."""
     return outcome is None and not {LOOKED_UPTO, TAKING_UP}.isdisjoint(detail or {})
 
 
 def _on_its_way(tx: Transaction, operation_id: int, source_ids: list[int], counts: ColumnElement[bool]) -> bool:
-    """Whether a unit of these sources that some stage is still to work on is the operation's. It looks at what is on its
-    way alone, which is bounded, however much the operation has behind it: this is asked again and again."""
+    """Whether the operation owns an unfinished unit of these sources.
+
+    This is called often, so it reads only unfinished units. Their number is bounded, however large the operation is.
+    """
     item = select(operation_items.c.document_id).where(joined(operation_id)).correlate(work).scalar_subquery()
     on_its_way = and_(among(work.c.source_id, sorted(source_ids)), work.c.stage.in_(STAGES))
     mine = select(work.c.document_id).where(on_its_way, counts, item.is_not(None))
@@ -196,7 +207,7 @@ def _on_its_way(tx: Transaction, operation_id: int, source_ids: list[int], count
 
 
 def unfinished_items(operation_id: int) -> ColumnElement[bool]:
-    """Condition that joins the operation's items to their units which some stage is still to work on."""
+    """Condition that joins the operation's items to their unfinished units."""
     return and_(joined(operation_id), work.c.stage.in_(STAGES))
 
 
@@ -204,7 +215,7 @@ def _finish(tx: Transaction, operation_id: int) -> None:
     counted = outcomes.counts(tx, operation_id)
     outcome = outcomes.outcome(tx, operation_id, counted)
     if outcome != "cancelled":
-        holds.free(tx, operation_id)  # it was paused, and its last units in hand were all that was left
+        holds.free(tx, operation_id)  # it may have been paused while workers finished its last units
     row = tx.execute(select(operations.c.created_at, now()).where(operations.c.id == operation_id)).one()
     result = {**counted, "seconds": round(row[1] - row[0], 3)}
     values = {"state": "finished", "outcome": outcome, "result": result, "finished_at": now()}
@@ -212,7 +223,7 @@ def _finish(tx: Transaction, operation_id: int) -> None:
 
 
 def progress(tx: Transaction, operation_id: int) -> Progress:
-    """How far the operation is; cheap enough to ask several times a second."""
+    """The progress of the operation. Cheap enough to call several times a second."""
     row = tx.execute(_PROGRESS.where(operations.c.id == operation_id)).one()
     mine = and_(
         operation_items.c.operation_id == operation_id,
@@ -257,13 +268,13 @@ _PROGRESS = select(
 
 
 def _given(tx: Transaction, operation_id: int) -> int:
-    """Documents that a caller gave, as items of the operation."""
+    """Number of documents among the operation's items. A push or a change of principals has no run that names them."""
     mine = operation_items.c.operation_id == operation_id
     return tx.execute(select(func.count()).select_from(operation_items).where(mine)).scalar_one()
 
 
 def _seen(tx: Transaction, operation_id: int) -> int:
-    """Documents that the operation's runs have named so far; counted in an index alone."""
+    """Number of documents that the operation's runs have named so far. An index alone answers the query."""
     named = and_(
         operation_sources.c.operation_id == operation_id,
         documents.c.source_id == operation_sources.c.source_id,
@@ -273,7 +284,7 @@ def _seen(tx: Transaction, operation_id: int) -> int:
 
 
 def is_open(tx: Transaction, operation_id: int) -> bool:
-    """Whether the operation has not ended; if so it does not before this transaction does."""
+    """Whether the operation has not ended. Locks it, so that it can't end before this transaction."""
     mine = and_(operations.c.id == operation_id, operations.c.state != "finished")
     return tx.execute(select(operations.c.id).where(mine).with_for_update()).first() is not None
 
@@ -284,7 +295,10 @@ def state(tx: Transaction, operation_id: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Searched:
-    """An index that is searched: whether an operation of its collection is running, and whether there was one since."""
+    """The active index of a collection.
+
+    ``busy``: an operation of the collection is running. ``touched``: one is running, or has begun since the last look.
+    """
 
     index: str
     busy: bool
@@ -292,11 +306,14 @@ class Searched:
 
 
 def searched_indexes(tx: Transaction, *, since: int | None) -> tuple[list[Searched], int]:
-    """The index that is searched of each collection, and the id of the newest operation. ``since`` is the one that the last
-    look gave, None: each counts as touched. It reads the operations that are running or newer, however many there were."""
+    """The active index of each collection, and the id of the newest operation.
+
+    ``since``: that id, as the last call returned it; None: every index counts as touched. The query reads only
+    operations that are running or newer than ``since``.
+    """
     newest = select(func.coalesce(func.max(operations.c.id), 0)).scalar_subquery()
     mine = operations.c.collection_id == collections.c.id
-    # as a range: of single values SQLite knows the average frequency alone, and would read all
+    # a range: for a single value SQLite knows only the average frequency, and would read all operations
     running = operations.c.state.between("running", "running")
     busy = select(operations.c.id).where(mine, running).exists()
     touched = true() if since is None else select(operations.c.id).where(mine, operations.c.id > since).exists()

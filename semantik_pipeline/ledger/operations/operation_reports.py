@@ -1,4 +1,4 @@
-"""What people ask about operations: which there are, in what state, what they left unfinished."""
+"""Reports on operations: find and list them, describe their state, and what they left unfinished."""
 
 from __future__ import annotations
 
@@ -31,9 +31,12 @@ from semantik_pipeline.ledger.tables import (
 
 @dataclass(frozen=True, kw_only=True)
 class Unfinished:
-    """What an operation left: how many documents in quarantine, and how many that it parked when it was cancelled; sources
-    that were not read to their end, or of which something could not be read; and the documents behind an id that are still
-    to be held against its filter."""
+    """What an operation left unfinished.
+
+    ``quarantined``: number of its documents in quarantine. ``parked``: number of documents that it parked when it was
+    cancelled. ``sources``: ids of sources that were not read completely. ``rerun``: the rest of a rerun that has not
+    looked at all documents.
+    """
 
     quarantined: int
     parked: int
@@ -45,8 +48,10 @@ class Unfinished:
 
 
 def find(tx: Transaction, name: str, *, among: Collection[str] | None = None) -> int:
-    """The id of an operation by its printed name (``sync-12``) or its number. Raises NotFound if there is none in these
-    collections (None: in any)."""
+    """The id of an operation, from its printed name (``sync-12``) or its number.
+
+    Raises NotFound if there is none in the collections ``among`` (None: in all).
+    """
     said = re.fullmatch(r"(?:([a-z]+)-)?(\d{1,18})", name.strip().lower())
     query = select(operations.c.id, operations.c.kind)
     if among is not None:
@@ -60,7 +65,7 @@ def find(tx: Transaction, name: str, *, among: Collection[str] | None = None) ->
 
 
 def name(tx: Transaction, operation_id: int) -> str:
-    """As it is printed: ``sync-12``."""
+    """The printed name of an operation, for example ``sync-12``."""
     kind = tx.execute(select(operations.c.kind).where(operations.c.id == operation_id)).scalar_one()
     return f"{kind}-{operation_id}"
 
@@ -85,7 +90,7 @@ _ROW = select(
 def list_operations(
     tx: Transaction, *, workers: Sequence[WorkerRow] | None, finished: int | None
 ) -> list[dict[str, Any]]:
-    """Operations, newest first: every one that has not ended, and the last ``finished`` that have (None: all).
+    """All unfinished operations and the last ``finished`` ones that have ended (None: all of them), newest first.
 
     ``workers`` as in :func:`blocked_operations.reason`.
     """
@@ -108,7 +113,10 @@ def page(
     kind: str | None = None,
     ended: bool | None = None,
 ) -> list[dict[str, Any]]:
-    """Up to ``limit`` operations, newest first, with an id below ``before``, of these collections (None: all)."""
+    """Up to ``limit`` operations with an id below ``before``, newest first.
+
+    ``collections_``, ``kind`` and ``ended`` select operations; None selects all.
+    """
     query = _ROW.order_by(operations.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(operations.c.id < before)
@@ -124,7 +132,7 @@ def page(
 
 
 def show_operation(tx: Transaction, operation_id: int, *, workers: Sequence[WorkerRow] | None) -> dict[str, Any]:
-    """One operation, as in the list."""
+    """One operation, in the form of :func:`list_operations`."""
     row = tx.execute(_ROW.where(operations.c.id == operation_id)).one()
     return _described(tx, row, _parts(tx, [operation_id]).get(operation_id, []), workers)
 
@@ -178,11 +186,11 @@ def _described(
 
 
 def unfinished(tx: Transaction, operation_id: int) -> Unfinished:
-    """What ``operations retry`` runs again (``ledger/ingestion/unfinished.py``)."""
+    """What an ended operation left unfinished; ``operations retry`` runs it again (``ledger/ingestion/unfinished.py``)."""
     bare = quarantined(tx, operation_id, documents.c.source_id).where(documents.c.content_hash.is_(None))
     deletes = tx.execute(select(operations.c.kind).where(operations.c.id == operation_id)).scalar_one() == "delete"
     wanted = {part.source_id for part in _runs(tx, operation_id) if part.state in ("failed", "cancelled")}
-    wanted = set() if deletes else wanted  # to read a source is no part of removing it
+    wanted = set() if deletes else wanted  # removing a source does not include reading it
     wanted |= set(tx.execute(bare.distinct()).scalars()) | _read_in_part(tx, operation_id)
     idle = and_(sources.c.id.in_(wanted), sources.c.removed_at.is_(None), sources.c.operation_id.is_(None))
     chain = list(_taken_up_by(tx, operation_id))
@@ -195,7 +203,7 @@ def unfinished(tx: Transaction, operation_id: int) -> Unfinished:
 
 
 def _read_in_part(tx: Transaction, operation_id: int) -> set[int]:
-    """Sources that the operation read and of which something can't be read to this day."""
+    """Ids of sources that the operation read, and of which something still can't be read."""
     mine = [part.source_id for part in _runs(tx, operation_id) if part.run is not None]
     told = tx.execute(select(sources.c.id, sources.c.problems).where(sources.c.id.in_(mine)))
     found = {source_id for source_id, problems in told if problems}
@@ -207,13 +215,16 @@ def _read_in_part(tx: Transaction, operation_id: int) -> set[int]:
 
 
 def taking_up(tx: Transaction, operation_id: int | None) -> int | None:
-    """The operation whose documents this one is to take up, and has not all of yet. A cancelled one never comes to them."""
+    """The operation whose documents this one has not taken up completely; None if there is none.
+
+    If this one is cancelled, it will not take up the rest.
+    """
     detail = tx.execute(select(operations.c.detail).where(operations.c.id == operation_id)).scalar_one_or_none()
     return (detail or {}).get(TAKING_UP, {}).get("of")
 
 
 def _taken_up_by(tx: Transaction, operation_id: int) -> Iterator[int]:
-    """This operation, and those whose documents it did not come to before it was cancelled."""
+    """This operation, and those whose documents it had not taken up completely when it was cancelled."""
     following: int | None = operation_id
     while following is not None:
         yield following
@@ -222,7 +233,7 @@ def _taken_up_by(tx: Transaction, operation_id: int) -> Iterator[int]:
 
 
 def _different(tx: Transaction, queries: Sequence[Select[Any]]) -> int:
-    """How many documents these queries name."""
+    """The number of distinct documents that these queries return."""
     return tx.execute(select(func.count()).select_from(union(*queries).subquery())).scalar_one()
 
 
@@ -231,7 +242,7 @@ def _runs(tx: Transaction, operation_id: int) -> Sequence[Any]:
 
 
 def quarantined(tx: Transaction, operation_id: int, *columns: ColumnElement[Any]) -> Select[Any]:
-    """A query for these columns of the units in quarantine, of documents that are the operation's or that its runs named."""
+    """A query for these columns of units in quarantine, of documents that the operation owns or its runs named."""
     item = select(operation_items.c.document_id).where(
         operation_items.c.operation_id == operation_id,
         operation_items.c.document_id == work.c.document_id,
@@ -253,7 +264,7 @@ def quarantined(tx: Transaction, operation_id: int, *columns: ColumnElement[Any]
 
 
 def parked(operation_id: int, *columns: ColumnElement[Any]) -> Select[Any]:
-    """A query for these columns of the units that the operation parked when it was cancelled, or holds."""
+    """A query for these columns of unfinished units that the operation holds, or has parked when it was cancelled."""
     mine = and_(
         operation_items.c.operation_id == operation_id,
         operation_items.c.document_id == work.c.document_id,

@@ -1,5 +1,7 @@
-"""Documents that somebody sends through the stages again by a filter: how far that is. The operation's ``detail`` keeps it,
-so anybody may go on where the last one ended."""
+"""Reruns: operations that send the documents matching a filter through the stages again.
+
+The operation's ``detail`` stores the position, so any process can continue from there.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,10 @@ from semantik_pipeline.ledger.tables import operations as table
 
 @dataclass(frozen=True, kw_only=True)
 class Rerun:
-    """An operation that is not through with its collection's documents: those up to the id ``after`` were looked at.
-    ``fresh``: parses that are kept are not used again."""
+    """A rerun that has not looked at all documents of its collection: it has looked at those with ids up to ``after``.
+
+    ``where``: the filter. ``fresh``: stored parses are not reused.
+    """
 
     operation_id: int
     collection_id: int
@@ -31,20 +35,20 @@ class Rerun:
 
 
 def begin(tx: Transaction, collection_id: int, where: dict[str, Any], *, fresh: bool, after: int = 0) -> Rerun:
-    """An operation that is to look at the documents behind the id ``after``."""
+    """Begin an operation that looks at the documents with ids above ``after``."""
     detail = {"where": where, "fresh": fresh, lifecycle.LOOKED_UPTO: after}
     operation_id = lifecycle.begin(tx, collection_id, "retry", detail=detail)
     return Rerun(operation_id=operation_id, collection_id=collection_id, where=where, fresh=fresh, after=after)
 
 
 def pending(tx: Transaction) -> list[Rerun]:
-    """Those that go on; paused ones wait, cancelled ones are over."""
+    """Running reruns that have documents left to look at; paused and cancelled ones are left out."""
     running = and_(table.c.state == "running", table.c.kind == "retry", table.c.outcome.is_(None))
     return _all(tx, running)
 
 
 def _all(tx: Transaction, which: ColumnElement[bool]) -> list[Rerun]:
-    """Those of the operations that have not looked at all documents."""
+    """The reruns among these operations that have not looked at all documents."""
     columns = (table.c.id, table.c.collection_id, table.c.detail)
     rows = tx.execute(select(*columns).where(which).order_by(table.c.id))
     return [
@@ -61,8 +65,11 @@ def _all(tx: Transaction, which: ColumnElement[bool]) -> list[Rerun]:
 
 
 def crowded(tx: Transaction, rerun: Rerun, limit: int) -> bool:
-    """Whether so many of the documents that it sent are on their way, in the generation that search reads; what an operation
-    holds is not. It looks at what is on its way alone, however much the rerun has behind it."""
+    """Whether at least ``limit`` units that the rerun sent are under way in the active generation.
+
+    Units that an operation holds do not count. The query reads only unfinished units, so its cost does not grow with
+    the number of documents that the rerun has finished.
+    """
     mine = select(sources.c.id).where(sources.c.collection_id == rerun.collection_id)
     on_its_way = and_(work.c.source_id.in_(mine), work.c.stage.in_(STAGES), work.c.held_by.is_(None))
     item = select(operation_items.c.document_id).where(joined(rerun.operation_id)).correlate(work).scalar_subquery()
@@ -71,9 +78,11 @@ def crowded(tx: Transaction, rerun: Rerun, limit: int) -> bool:
 
 
 def send(tx: Transaction, rerun: Rerun, document_ids: list[int], *, upto: int | None) -> bool:
-    """Send these documents on their way: all that meet the filter up to the id ``upto`` (None: up to the last). Returns
-    False, and nothing is sent, if somebody else was faster, or the operation does not go on."""
-    fair_queue.owners(tx, document_ids)  # before the operation
+    """Send these documents through the stages: all that match the filter, up to the id ``upto`` (None: the last one).
+
+    Sends nothing and returns False if another process was faster, or if the operation is no longer running.
+    """
+    fair_queue.owners(tx, document_ids)  # locks the sources, which must be locked before the operation
     detail = _take(tx, rerun)
     if detail is None:
         return False
@@ -85,8 +94,10 @@ def send(tx: Transaction, rerun: Rerun, document_ids: list[int], *, upto: int | 
 
 
 def fail(tx: Transaction, rerun: Rerun, why: str) -> None:
-    """It looks at no more documents, and ends as ``failed`` when those that it sent have gone their way; unless somebody
-    else was faster, or it does not go on."""
+    """Stop the rerun: it looks at no more documents, and ends as ``failed`` once the documents it sent are finished.
+
+    Does nothing if another process was faster, or if the operation is no longer running.
+    """
     detail = _take(tx, rerun)
     if detail is None:
         return
@@ -96,7 +107,10 @@ def fail(tx: Transaction, rerun: Rerun, why: str) -> None:
 
 
 def _take(tx: Transaction, rerun: Rerun) -> dict[str, Any] | None:
-    """Lock the operation; returns its detail but for how far it is. None: it is further by now, or does not go on."""
+    """Lock the operation; returns its detail without the position.
+
+    None if the rerun has moved on, is no longer running, or is locked by another process.
+    """
     columns = (table.c.state, table.c.outcome, table.c.detail)
     mine = select(*columns).where(table.c.id == rerun.operation_id)
     row = tx.execute(mine.with_for_update(skip_locked=True, key_share=True)).first()
@@ -106,24 +120,24 @@ def _take(tx: Transaction, rerun: Rerun) -> dict[str, Any] | None:
     return detail if detail.pop(lifecycle.LOOKED_UPTO, None) == rerun.after else None
 
 
-# -- what ended before it had looked at all documents ---------------------------------------------------------------------
+# -- reruns that ended before they had looked at all documents --------------------------------------------------------
 
 _GIVEN_UP = and_(table.c.state == "finished", table.c.kind == "retry", table.c.outcome.in_(("cancelled", "failed")))
 
 
 def given_up(tx: Transaction, operation_id: int) -> Rerun | None:
-    """What an operation that was cancelled, or has failed, did not look at; None: nothing."""
+    """The unfinished rerun of an operation that was cancelled or has failed; None if it looked at all documents."""
     return next(iter(_all(tx, and_(_GIVEN_UP, table.c.id == operation_id))), None)
 
 
 def stopped(tx: Transaction, collection_id: int, *, since: float) -> list[Rerun]:
-    """Those of the collection that were cancelled, and ended ``since`` then."""
+    """Unfinished reruns of the collection that were cancelled and ended at or after ``since`` (seconds since 1970)."""
     cancelled = and_(table.c.outcome == "cancelled", table.c.finished_at >= since)
     return _all(tx, and_(_GIVEN_UP, table.c.collection_id == collection_id, cancelled))
 
 
 def take_over(tx: Transaction, left: Rerun) -> Rerun | None:
-    """An operation that looks at what this one did not; None: another does so already."""
+    """Begin an operation that continues an ended rerun; None if another operation has taken it over already."""
     mine = table.c.id == left.operation_id
     detail = dict(tx.execute(select(table.c.detail).where(mine).with_for_update(key_share=True)).scalar_one())
     if detail.pop(lifecycle.LOOKED_UPTO, None) is None:
