@@ -1,4 +1,4 @@
-"""The migrations make exactly the tables of ledger/tables.py, on every database that the ledger runs on."""
+"""The migrations make exactly the tables of ledger/tables/, on every database that the ledger runs on."""
 
 from __future__ import annotations
 

@@ -6,23 +6,11 @@ from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Double, Integer, Table, Text, and_, delete, select, update
+from sqlalchemy import ColumnElement, and_, delete, select, update
 
 from semantik_pipeline.errors import Conflict, UsageError
 from semantik_pipeline.ledger.database.connection import Transaction, insert_for, now
-from semantik_pipeline.ledger.tables import Json, metadata
-
-table = Table(
-    "idempotency_keys",
-    metadata,
-    Column("actor", Text, primary_key=True),
-    Column("key", Text, primary_key=True),
-    Column("request_hash", Text, nullable=False),
-    Column("token", Text, nullable=False),  # of the request that has it in hand: no other writes its answer
-    Column("status", Integer),  # of the answer; NULL: the request is in hand
-    Column("answer", Json),
-    Column("created_at", Double, nullable=False),
-)
+from semantik_pipeline.ledger.tables import idempotency_keys as table
 
 #: Seconds that an answer is kept.
 KEPT = 86400.0

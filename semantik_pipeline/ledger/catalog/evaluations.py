@@ -12,28 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Boolean, Column, Double, Integer, LargeBinary, Table, Text, delete, insert, or_, select
+from sqlalchemy import delete, insert, or_, select
 
 from semantik_pipeline.ledger.database.connection import Transaction, now
-from semantik_pipeline.ledger.tables import Id, Json, metadata
-
-evaluations = Table(
-    "evaluations",
-    metadata,
-    Column("id", Id, primary_key=True),
-    Column("run", Text, nullable=False),  # the same for all ways that were compared
-    Column("at", Double, nullable=False, index=True),
-    Column("kind", Text, nullable=False),  # judged | known-items
-    Column("subject", Text, nullable=False),  # the dataset's or the collection's name
-    Column("fingerprint", Text, nullable=False),  # of the queries and their judgements
-    Column("collection", Text, nullable=False),
-    Column("configuration", Json, nullable=False),  # what was measured: the generation's, the search's, the release
-    Column("way", Text, nullable=False),
-    Column("is_default", Boolean, nullable=False),  # what a search did that asked for nothing
-    Column("measures", Json, nullable=False),
-    Column("queries", Integer, nullable=False),
-    Column("scores", LargeBinary, nullable=False),  # by query id, of the measure that decides: JSON, deflated
-)
+from semantik_pipeline.ledger.tables import evaluations
 
 #: Rows that one transaction of a sweep removes.
 BATCH = 1000

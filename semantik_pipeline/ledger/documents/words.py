@@ -10,15 +10,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Column as Col
 from sqlalchemy import (
     ColumnElement,
     Engine,
-    Index,
-    Integer,
-    Table,
     Text,
-    UniqueConstraint,
     and_,
     bindparam,
     delete,
@@ -30,29 +25,11 @@ from sqlalchemy import (
     union,
     update,
 )
-from sqlalchemy.dialects import postgresql
 
 from semantik_pipeline.ledger.database.bulk import among, update_rows
 from semantik_pipeline.ledger.database.connection import Transaction, insert_for
 from semantik_pipeline.ledger.database.questions import Question
-from semantik_pipeline.ledger.tables import Id, chunks, documents, metadata, work
-
-#: In the order of code points on every database: beginnings of words are looked for as ranges.
-Word = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
-
-words = Table(
-    "words",
-    metadata,
-    Col("id", Id, primary_key=True),
-    Col("generation_id", Id, nullable=False),
-    Col("word", Word, nullable=False),
-    Col("backwards", Word, nullable=False),  # the word from its end, to find words by their ends
-    Col("documents", Integer, nullable=False),  # about how many have it, or had it
-    Col("document_id", Id, nullable=False),  # the witness,
-    Col("epoch", Integer, nullable=False),  # and the chunk rows that have it
-    UniqueConstraint("generation_id", "word"),
-    Index("ix_words_generation_id_backwards", "generation_id", "backwards"),
-)
+from semantik_pipeline.ledger.tables import chunks, documents, words, work
 
 #: Chunk rows that are in memory at once while words are learned.
 PIECE = 1000
