@@ -130,8 +130,7 @@ def _run_generation(runtime: Runtime, held: Held, generation: Generation, units:
                 left = _extract_pool(runtime, held, choice, fingerprint, pool, failures)
                 units[:] = [unit for unit in units if unit.key not in left]  # given back with the claim
                 large = [unit for unit in units if unit.chunks > POOL]
-                # Notes are lost when the claim ends. The next claim would then give the extractor the same texts again,
-                # endlessly.
+                # Notes end with the claim: the next claim would give the extractor the same texts again, without end.
                 if large and time.monotonic() > until and not failures.noted:
                     _yield(runtime, claim, large)
                     return

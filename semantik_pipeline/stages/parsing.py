@@ -295,7 +295,8 @@ MOST_LEVELS = 64
 def storable_values(value: Any, levels: int = MOST_LEVELS) -> Any:
     """Return the value as plain JSON values with storable texts.
 
-    Values that JSON does not know, and everything nested deeper than ``levels``, become text.
+    Values that JSON does not know, and everything nested deeper than ``levels``, become text. Numbers that are not
+    finite become None.
     """
     if isinstance(value, str):
         return storable(value)

@@ -43,8 +43,8 @@ log = logging.getLogger(__name__)
 #: Seconds after which a sync gives another try to documents on which an extractor failed.
 NOTES = 3600.0
 
-#: A slice keeps its source for at least ALONE seconds, or STARTS times the duration of its start (up to the first
-#: event), even if others wait: resuming a source has a cost too, and shorter slices would do nothing else.
+#: A slice keeps its source for ALONE seconds, or STARTS times the duration of its start (up to the first event),
+#: whichever is longer, even if others wait: resuming a source has a cost too, and shorter slices would do nothing else.
 ALONE, STARTS = 0.25, 5
 
 
@@ -308,8 +308,7 @@ class Slice:
         return True
 
     def _slice_is_over(self) -> bool:
-        """Return whether the slice is over, and free the source if so: time is up, too much in flight, or others
-        wait."""
+        """Free the source if time is up, too much is in flight, or others wait. Returns whether it did."""
         crowded = self._is_crowded()
         if not (crowded or self.runtime.idle or self._others_wait() or time.monotonic() >= self.until):
             return False
