@@ -13,6 +13,7 @@ import threading
 import time
 import types
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ LOGGER = logging.getLogger("semantik.plugins")
 BLOCKING_SECONDS = 0.25
 #: Seconds between two warnings about the same plugin.
 WARN_AGAIN_SECONDS = 60.0
+#: Threads at most for what plugins pass to ``asyncio.to_thread``, most of which waits for servers. asyncio's own limit
+#: is six on two cores, which one source with a slow server would use up.
+THREADS = 64
 #: Seconds that cancelled tasks may take to clean up when the loop closes.
 CLOSING_SECONDS = 5.0
 
@@ -126,6 +130,7 @@ class LoopThread:
                 raise PluginError("The plugin host is closed.", "Start a new one.")
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
+                self._loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="semantik-plugins"))
                 self._loop.set_task_factory(self._timed_task)
                 self._thread = threading.Thread(target=self._serve, name="semantik-plugins", daemon=True)
                 self._thread.start()

@@ -1,8 +1,8 @@
-"""What a batch of a sync brings: each document that it names beside what the ledger knows of it."""
+"""Compare the documents that a sync batch names with what the ledger knows of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from semantik_pipeline.ledger.ingestion.sync import Arrival, Known, SourceClaim
 from semantik_pipeline.ledger.operations.outcomes import NOT_READ
 from semantik_pipeline.ledger.queue.leases import Hold
 from semantik_pipeline.stages.arrivals import Batch, plugin_changed, redescribed, same_content, without_content
-from semantik_pipeline.stages.fetching import Unread, fetch
+from semantik_pipeline.stages.fetching import Unread, fetch_all
 from semantik_pipeline.stages.unit_errors import describe, told
 
 if TYPE_CHECKING:
@@ -21,11 +21,17 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Compared:
-    """``seen``: ids of unchanged documents; ``rehinted``: those of which only the hint is new; ``problems``: why known
-    ones could not be read, which stay as they are; ``gone``: known ones that were not there when they were fetched;
-    ``again``: ids of those that could not be read and that a plugin that changed may get through, with the body that is
-    stored;
-    ``cut``: the process takes no more work, and not all was fetched."""
+    """The result of a comparison.
+
+    - ``seen``: ids of unchanged documents.
+    - ``rehinted``: ids of documents of which only the change hint is new, with that hint.
+    - ``arrivals``: new or changed documents.
+    - ``problems``: reasons why known documents could not be read. These documents stay as they are.
+    - ``gone``: unique ids of known documents that no longer existed when they were fetched.
+    - ``again``: ids of documents that could not be read now, but whose stored body a changed plugin may be able to
+      process.
+    - ``cut``: the process takes no more work, and not every document was fetched.
+    """
 
     seen: list[int] = field(default_factory=list)
     rehinted: list[tuple[int, str | None]] = field(default_factory=list)
@@ -37,13 +43,13 @@ class Compared:
 
     @property
     def read(self) -> int:
-        """Documents of which is known now what they are."""
+        """Number of documents that were read, or were found to be unchanged."""
         return len(self.seen) + len(self.rehinted) + sum(arrival.error is None for arrival in self.arrivals)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Of one slice of a source."""
+    """Compares the batches of one slice of a source."""
 
     runtime: Runtime
     connector: ConnectorPlugin
@@ -51,18 +57,15 @@ class Comparison:
     hold: Hold
 
     def of(self, batch: Batch, before: dict[str, Known]) -> Compared:
-        """Fetches what may have changed, and no more once the process takes no more work: what is fetched is kept."""
+        """Compare a batch with the ledger's state ``before`` and fetch the documents that may have changed.
+
+        Once the process takes no more work, it fetches no further documents. What was already fetched is kept.
+        """
         found = Compared()
         same: list[tuple[Known, Arrival]] = []
-        for name, reference in batch.references.items():
+        changed = self._changed(batch, before, found)
+        for name, reference, fetched in fetch_all(self.runtime, self.connector, self.claim, self.hold, changed):
             known = before.get(name)
-            if known and self._same_hint(known, reference):
-                found.seen.append(known.document_id)
-                continue
-            if self.runtime.idle:
-                found.cut = True
-                break
-            fetched = fetch(self.runtime, self.connector, self.claim, self.hold, name, reference)
             if isinstance(fetched, Unread):
                 self._unread(found, known, name, reference, fetched)
             elif fetched is not None:
@@ -74,6 +77,20 @@ class Comparison:
         self._describe(found, same)
         return found
 
+    def _changed(
+        self, batch: Batch, before: dict[str, Known], found: Compared
+    ) -> Iterator[tuple[str, DocumentReference]]:
+        """Yield the references that may have changed, until the process takes no more work."""
+        for name, reference in batch.references.items():
+            known = before.get(name)
+            if known and self._same_hint(known, reference):
+                found.seen.append(known.document_id)
+            elif self.runtime.idle:
+                found.cut = True
+                return
+            else:
+                yield name, reference
+
     def _sort(self, found: Compared, same: list[tuple[Known, Arrival]], known: Known | None, arrival: Arrival) -> None:
         if known and same_content(self.runtime.host.registry, known, arrival):
             same.append((known, arrival))
@@ -83,12 +100,15 @@ class Comparison:
     def _unread(
         self, found: Compared, known: Known | None, name: str, reference: DocumentReference, unread: Unread
     ) -> None:
-        """What can't be read has neither vanished nor changed: a known document stays as it is, and is asked for by every
-        run until it can be read. What a plugin failed on that has changed is tried again. A new one is listed with the
-        reason."""
+        """Record a document that could not be read. That proves neither a deletion nor a change.
+
+        A known document stays as it is, and every run fetches it again until it can be read. If it is in quarantine and
+        the plugin that failed on it has changed, it is also tried again with its stored body. An unknown document is
+        listed with the reason.
+        """
         if known and (known.trashed or not known.deleted):
             found.rehinted.append((known.document_id, NOT_READ))
-            if not (known.failed_at == "sync" or known.trashed):  # else the list has the reason
+            if not (known.failed_at == "sync" or known.trashed):  # otherwise the document list already shows the reason
                 found.problems.append(told(unread.error))
             if known.content_hash and not known.deleted and plugin_changed(self.runtime.host.registry, known):
                 found.again.append(known.document_id)
@@ -97,7 +117,10 @@ class Comparison:
         found.arrivals.append(without_content(name, reference, self.claim, error=error, hint=NOT_READ))
 
     def _describe(self, found: Compared, same: Sequence[tuple[Known, Arrival]]) -> None:
-        """Of documents with the content they had: those whose metadata changed arrive, of the others the hint is new."""
+        """Handle documents with unchanged content.
+
+        Those with changed metadata become arrivals. Of the others only the change hint is updated.
+        """
         with self.runtime.ledger.read() as tx:
             names = redescribed(tx, same)
         found.arrivals += [arrival for _, arrival in same if arrival.unique_id in names]

@@ -1,8 +1,12 @@
-"""Fetching a document from its source: what it becomes when it can't be had."""
+"""Fetch documents from their source, several at a time, and decide what one becomes that cannot be fetched."""
 
 from __future__ import annotations
 
 import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,12 +32,68 @@ if TYPE_CHECKING:
 #: Tries of one document within a slice before it counts as unread; the next sync tries it again.
 FETCHES = 3
 
+#: Bytes of documents that are fetched concurrently, by the sizes in their references. A larger document is fetched alone.
+BYTES = 64 * 2**20
+
+#: Documents per thread that are waiting for a slower one before them, since results come in the order of references.
+AHEAD = 4
+
 
 @dataclass(frozen=True, kw_only=True)
 class Unread:
-    """A document that could not be read now, which says nothing of what it holds."""
+    """A document that could not be read now. Its content may be unchanged, so what is indexed of it stays."""
 
     error: Exception
+
+
+#: What :func:`fetch` returns.
+Fetched = Arrival | Unread | None
+
+
+def fetch_all(
+    runtime: Runtime,
+    connector: ConnectorPlugin,
+    claim: SourceClaim,
+    hold: Hold,
+    wanted: Iterable[tuple[str, DocumentReference]],
+) -> Iterator[tuple[str, DocumentReference, Fetched]]:
+    """Yield each name and reference with what :func:`fetch` returned, in the order of ``wanted``.
+
+    As many run concurrently as the connector allows (``FETCH_CONCURRENCY``), within :data:`BYTES`. ``wanted`` is read
+    only as far as there is room, so a caller can end it early. An error of one ends all; those in progress end first.
+    """
+    threads = max(1, connector.FETCH_CONCURRENCY)
+    if threads == 1:
+        for name, reference in wanted:
+            yield name, reference, fetch(runtime, connector, claim, hold, name, reference)
+        return
+    running: deque[tuple[str, DocumentReference, Future[Fetched]]] = deque()
+    size_of_unknown = BYTES // threads
+    size = 0  # of all that are running
+
+    def first() -> tuple[str, DocumentReference, Fetched]:
+        nonlocal size
+        name, reference, future = running[0]
+        fetched = future.result()
+        running.popleft()
+        size -= reference.size or size_of_unknown
+        return name, reference, fetched
+
+    with ThreadPoolExecutor(threads, thread_name_prefix="semantik-fetch") as pool:
+        try:
+            for name, reference in wanted:
+                more = reference.size or size_of_unknown
+                while running and (len(running) >= threads * AHEAD or size + more > BYTES):
+                    yield first()
+                log_context = copy_context()
+                future = pool.submit(log_context.run, fetch, runtime, connector, claim, hold, name, reference)
+                running.append((name, reference, future))
+                size += more
+            while running:
+                yield first()
+        finally:
+            for *_, future in running:
+                future.cancel()
 
 
 def fetch(
@@ -43,9 +103,11 @@ def fetch(
     hold: Hold,
     name: str,
     reference: DocumentReference,
-) -> Arrival | Unread | None:
-    """The document with its body stored; None if it is gone. What has no body that could be indexed is an arrival that
-    says why."""
+) -> Fetched:
+    """Fetch one document and store its body. Returns None if the document is gone.
+
+    A document without a body that could be indexed is an Arrival that gives the reason.
+    """
     for attempt in range(FETCHES):
         hold.check()
         try:

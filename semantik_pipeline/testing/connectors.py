@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from semantik_pipeline.contracts import ConnectorPlugin
@@ -51,6 +52,14 @@ def fetched(plugin: ConnectorPlugin, reference: DocumentReference) -> IngestedDo
 
 async def _fetch(plugin: ConnectorPlugin, reference: DocumentReference) -> IngestedDocument:
     return await plugin.fetch(reference)
+
+
+def _outcome(plugin: ConnectorPlugin, reference: DocumentReference) -> IngestedDocument | str:
+    """The document, or the message of the error that ``fetch`` raised in its place."""
+    try:
+        return fetched(plugin, reference)
+    except _NO_DOCUMENT as error:
+        return str(error)
 
 
 def loaded(plugin: ConnectorPlugin) -> list[IngestedDocument]:
@@ -121,6 +130,16 @@ class IncrementalConnectorContract(ConnectorContract):
     def test_unchanged_documents_keep_their_change_hints(self) -> None:
         plugin = self.make_plugin()
         assert references(enumerated(plugin)) == references(enumerated(self.make_plugin()))
+
+    def test_concurrent_fetches_return_what_single_ones_return(self) -> None:
+        plugin = self.make_plugin()
+        if plugin.FETCH_CONCURRENCY == 1:
+            return  # the host never fetches two documents at the same time
+        named = references(enumerated(plugin))
+        alone = [_outcome(plugin, reference) for reference in named]
+        with ThreadPoolExecutor(plugin.FETCH_CONCURRENCY) as threads:
+            together = list(threads.map(lambda reference: _outcome(plugin, reference), named * 4))
+        assert together == alone * 4
 
     def test_every_checkpoint_resumes_right_behind_itself(self) -> None:
         self._check_resuming(enumerated(self.make_plugin()))

@@ -44,6 +44,7 @@ class S3Connector(ConnectorPlugin):
     PLUGIN_ID = "s3"
     PLUGIN_VERSION = "1.0.0"
     METADATA = {"name": "S3", "description": "The objects of a bucket, on AWS or on any server that speaks S3."}
+    FETCH_CONCURRENCY = 8  # the client keeps at most ten connections
 
     def __init__(self, config: dict[str, Any] | None = None) -> None:
         super().__init__(config)
