@@ -1,4 +1,4 @@
-"""Who may do what: API keys, auth plugins, and the principals that both give. A key is shown once, when it is made."""
+"""Access control: API keys, auth plugins, and the principals that both yield. A key is shown once, at its creation."""
 
 from __future__ import annotations
 
@@ -41,28 +41,28 @@ __all__ = [
 LOGGER = logging.getLogger("semantik.access")
 
 PREFIX = "sk_"
-#: Random bytes of a key: nobody guesses it, so a hash without salt or stretching is enough.
+#: Random bytes of a key. It can't be guessed, so a hash without salt or stretching is enough.
 KEY_BYTES = 32
-#: How long a key is believed without asking the ledger, in seconds: a revoked one works no longer than this.
+#: Seconds for which a key is accepted without asking the ledger again, so a revoked key works at most this much longer.
 KNOWN_SECONDS = 3.0
-#: How often the use of a key is noted, in seconds.
+#: Seconds between two updates of a key's last use, and between two log lines about similar denied attempts.
 NOTED_SECONDS = 60.0
-#: Requests that wait for auth plugins at once; what hangs costs no more threads than this.
+#: Requests that may wait for auth plugins at the same time; plugins that hang hold at most this many threads.
 MAX_ASKED = 32
-#: The key of the embedded server; `KEY_FILE` in the data folder holds it.
+#: The name of the embedded server's key, which is in the file `KEY_FILE` in the data folder.
 LOCAL_KEY = "local"
 
 _free = threading.BoundedSemaphore(MAX_ASKED)
 
 
-# -- who calls -------------------------------------------------------------------------------------------------------
+# -- authentication --------------------------------------------------------------------------------------------------
 
 
 def authenticate(runtime: Runtime, request: AuthRequest) -> Principal:
-    """Who sends the request: by an API key (``Authorization: Bearer KEY`` or ``X-API-Key: KEY``), else by the first of
-    ``api.auth``'s plugins that knows. The name says which: ``key:ci``, ``my-plugin:anna``.
+    """Identify the caller by an API key (``Authorization: Bearer KEY`` or ``X-API-Key: KEY``) or by an auth plugin.
 
-    Blocks (the ledger, a plugin); may be called from several threads. Raises Unauthorized.
+    The plugins of ``api.auth`` are asked in order until one identifies the caller. The principal's name has a prefix
+    for its origin: ``key:ci``, ``my-plugin:anna``. Blocks (ledger, plugin). Thread-safe. Raises Unauthorized.
     """
     try:
         return _by_key(runtime, request) or _by_plugins(runtime, request)
@@ -73,7 +73,7 @@ def authenticate(runtime: Runtime, request: AuthRequest) -> Principal:
 
 @contextmanager
 def acting_as(principal: Principal) -> Iterator[None]:
-    """What the block changes is told of this principal in the audit trail."""
+    """Record this principal in the audit trail for all changes in the block."""
     with audit_trail.acting_as(principal.name):
         yield
 
@@ -81,21 +81,27 @@ def acting_as(principal: Principal) -> Iterator[None]:
 def note_denied(
     runtime: Runtime, error: Unauthorized | Forbidden, request: AuthRequest, principal: Principal | None = None
 ) -> None:
-    """Count a denied attempt, and log it; of many alike in a minute, one line. Whoever catches Forbidden calls this."""
+    """Count a denied attempt and log it, at most once per minute for similar attempts.
+
+    :func:`authenticate` calls this for Unauthorized; code that catches Forbidden must call it.
+    """
     reason = "forbidden" if isinstance(error, Forbidden) else "unauthorized"
     runtime.tally.count("http_requests_denied", reason=reason)
     runtime.keyring.tell(reason, principal.name if principal else request.client or "somebody", request, error)
 
 
 def check(runtime: Runtime) -> None:
-    """Make the plugins of ``api.auth`` ready, as a server does at its start. Raises PluginNotFoundError for what is no
-    loaded auth plugin, PluginConfigError, or what its ``initialize`` raises."""
+    """Initialize the plugins of ``api.auth``, when a server starts.
+
+    Raises PluginNotFoundError if an entry is not a loaded auth plugin, PluginConfigError, or the exception of the
+    plugin's ``initialize``.
+    """
     for plugin_id in runtime.settings.api.auth:
         runtime.host.instance(plugin_id, kind="auth")
 
 
 def visible_documents(runtime: Runtime, principal: Principal, document_ids: Collection[int]) -> set[int]:
-    """Those of the documents (the ledger's ids) that are open to the principal."""
+    """Return those of the documents (ids of the ledger) that the principal may read."""
     with runtime.ledger.read() as tx:
         return document_access.open_ones(tx, document_ids, principal.principals)
 
@@ -114,7 +120,7 @@ def _keys(request: AuthRequest) -> list[str]:
 
 
 class Keyring:
-    """The keys that were shown to this process lately, and the principals behind them."""
+    """A cache of the keys that this process has accepted lately, with their principals."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -122,7 +128,7 @@ class Keyring:
         self._told: dict[tuple[str, str], float] = {}
 
     def open(self, runtime: Runtime, key: str) -> Principal | None:
-        """The principal behind a key; None for one that is not ours. Raises Unauthorized for one that is over."""
+        """Return the principal of a key, None for an unknown key. Raises Unauthorized for an expired or revoked one."""
         hashed = _hashed(key)
         until, principal = self._known.get(hashed, (0.0, None))
         if principal is not None and time.monotonic() < until:
@@ -140,17 +146,17 @@ class Keyring:
         with self._lock:
             self._known[hashed] = time.monotonic() + believed, found
         if row.unnoted:
-            with suppress(PipelineError), runtime.ledger.write() as tx:  # no reason to turn a caller away
+            with suppress(PipelineError), runtime.ledger.write() as tx:  # a failed update must not deny the request
                 api_keys.note_use(tx, row.id)
         return found
 
     def forget(self) -> None:
-        """Ask the ledger again about every key."""
+        """Empty the cache, so that the ledger is asked again for every key."""
         with self._lock:
             self._known.clear()
 
     def tell(self, kind: str, who: str, request: AuthRequest, error: PipelineError) -> None:
-        """Log a denied attempt, unless one alike was logged within the last minute."""
+        """Log a denied attempt, unless a similar one was logged within the last minute."""
         with self._lock:
             if time.monotonic() - self._told.get((kind, who), float("-inf")) < NOTED_SECONDS:
                 return
@@ -184,7 +190,7 @@ def _by_plugins(runtime: Runtime, request: AuthRequest) -> Principal:
 
 
 def _asked(runtime: Runtime, plugin_id: str, request: AuthRequest) -> Principal | None:
-    """What the plugin answers. Whatever goes wrong with it denies; the caller is not told what it was."""
+    """Return the plugin's answer. Any failure of the plugin denies the request; the caller does not see the reason."""
     why: str
     try:
         answer = _within(runtime, plugin_id, request, runtime.settings.api.auth_deadline)
@@ -203,7 +209,7 @@ def _asked(runtime: Runtime, plugin_id: str, request: AuthRequest) -> Principal 
 
 
 def _within(runtime: Runtime, plugin_id: str, request: AuthRequest, seconds: float) -> Any:
-    """The plugin's answer in a thread of its own, which is left behind at the deadline."""
+    """Call the plugin in a separate thread, which is abandoned at the deadline."""
     from semantik_pipeline.search.deadlines import until
 
     free = _free
@@ -216,7 +222,7 @@ def _within(runtime: Runtime, plugin_id: str, request: AuthRequest, seconds: flo
         try:
             plugin = runtime.host.instance(plugin_id, kind="auth")
             answer.set_result(runtime.host.call(until(moment, plugin.authenticate), request))
-        except BaseException as error:  # a plugin may raise anything, SystemExit too
+        except BaseException as error:  # a plugin may raise anything, including SystemExit
             answer.set_exception(error if isinstance(error, Exception) else RuntimeError(repr(error)))
         finally:
             free.release()
@@ -230,7 +236,7 @@ def _within(runtime: Runtime, plugin_id: str, request: AuthRequest, seconds: flo
 
 @dataclass(frozen=True, kw_only=True)
 class NewKey:
-    """A key as it is given to its holder: ``key`` is shown here and never again; ``row`` is what the ledger keeps."""
+    """A newly created key. ``key`` is the secret, shown only here; ``row`` is what the ledger stores."""
 
     key: str
     row: dict[str, Any]
@@ -245,15 +251,17 @@ def create_key(
     principals: Collection[str] | None = None,
     seconds: float | None = None,
 ) -> NewKey:
-    """Make a key, valid for so many seconds (None: for ever); see :class:`Principal` for the rest. Raises UsageError
-    for a role, name or time that makes no sense, and Conflict for a name that was given before."""
+    """Create a key that is valid for ``seconds`` (None: no expiry); for the other arguments see :class:`Principal`.
+
+    Raises UsageError for an invalid role, name or duration, and Conflict if the name is taken.
+    """
     if not name.strip() or name == LOCAL_KEY or not name.isprintable():
         raise UsageError(
             f"An API key can't be called {name!r}.", "Name it after the person or program that will use it."
         )
     if seconds is not None and not 0 < seconds < float("inf"):
         raise UsageError(f"A key can't expire after {seconds:g} seconds.", "Give a duration such as 90d.")
-    Principal(name, role, collections, principals)  # refuses what makes no sense
+    Principal(name, role, collections, principals)  # validates the arguments
     return _made(runtime, name, role=role, collections=collections, principals=principals, seconds=seconds)
 
 
@@ -270,14 +278,19 @@ def _made(runtime: Runtime, name: str, *, again: bool = False, **values: Any) ->
 
 
 def list_keys(runtime: Runtime, *, limit: int | None = None, after: str | None = None) -> list[dict[str, Any]]:
-    """Keys by name, revoked and expired ones too, each with its ``state``: at most so many, behind a name."""
+    """Return at most ``limit`` keys by name, after the name ``after``, including revoked and expired ones.
+
+    Each has its ``state``.
+    """
     with runtime.ledger.read() as tx:
         return api_keys.list_keys(tx, limit=limit, after=after)
 
 
 def revoke_key(runtime: Runtime, name: str) -> dict[str, Any]:
-    """Let nobody in with this key any more: in this process at once, in others within KNOWN_SECONDS. Raises UsageError
-    for an unknown name."""
+    """Revoke a key: in this process immediately, in other processes within KNOWN_SECONDS.
+
+    Raises UsageError for an unknown name.
+    """
     with runtime.ledger.write() as tx:
         row = api_keys.revoke(tx, name)
         audit_trail.record(tx, event="key.revoke", subject=name)
@@ -286,8 +299,11 @@ def revoke_key(runtime: Runtime, name: str) -> dict[str, Any]:
 
 
 def first_key(runtime: Runtime) -> Path:
-    """The file in the data folder with the embedded server's admin key, made with the key where there is none, or where
-    it holds one that lets nobody in. Only the folder's owner may read it, who could open the ledger as well."""
+    """Return the file in the data folder that holds the embedded server's admin key.
+
+    The key and the file are created if there is none, or if the key in the file is not valid. Only the owner of the
+    data folder may read the file; that user could open the ledger as well.
+    """
     path = runtime.settings.data_dir / KEY_FILE
     with suppress(OSError, UnicodeDecodeError, Unauthorized):
         if (found := runtime.keyring.open(runtime, path.read_text("utf-8").strip())) and found.may("admin"):

@@ -1,5 +1,7 @@
-"""Collections: made, shown, configured, renamed. Their deletion and return are :mod:`trash`, their builds
-:mod:`generations`. Every change is noted in the audit trail."""
+"""Creates, shows, configures and renames collections. Every change is recorded in the audit trail.
+
+Deleting and restoring collections is in :mod:`trash`, building their indexes in :mod:`generations`.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +26,10 @@ def create(
     config: Mapping[str, Any] | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Make a collection: ``config`` over the settings' defaults, then ``changes`` by dotted names; returns what
-    :func:`show` does.
+    """Create a collection from the settings' defaults, ``config``, then ``changes`` by dotted names; return it.
 
-    Raises UsageError, PluginNotFoundError or PluginConfigError for what can't be, and Conflict if there is one of that
-    name.
+    The result is that of :func:`show`. Raises UsageError, PluginNotFoundError or PluginConfigError for an invalid name
+    or configuration, and Conflict if the name is taken.
     """
     configurations.check_name(name)
     given = {**runtime.settings.collection, **(config or {})}
@@ -42,8 +43,11 @@ def create(
 
 
 def make(runtime: Runtime, name: str, config: Mapping[str, Any] | None = None) -> ledger.Collection | None:
-    """Make a collection, ``config`` over the settings' defaults; None if there is one of that name, in the trash too. It
-    is noted who did, be it by the way. Raises what :func:`create` does for what can't be."""
+    """Create a collection from the settings' defaults and ``config``; return None if the name is taken.
+
+    A collection in the trash also takes its name. The creation is recorded in the audit trail. Raises what
+    :func:`create` raises for an invalid name or configuration.
+    """
     configurations.check_name(name)
     given = {**runtime.settings.collection, **(config or {})}
     frozen = generations.frozen_from(runtime.host, generations.complete(runtime.host, given))
@@ -65,16 +69,22 @@ def make(runtime: Runtime, name: str, config: Mapping[str, Any] | None = None) -
 def list_all(
     runtime: Runtime, *, among: Group[str] | None = None, after: str | None = None, limit: int | None = None
 ) -> list[dict[str, Any]]:
-    """Collections by name, as :func:`show` has them, without what takes plugins to say (``outdated``): all, or those
-    ``among`` these, behind a name, at most so many."""
+    """Return at most ``limit`` collections by name, after the name ``after``, optionally only those in ``among``.
+
+    Each is as :func:`show` returns it, but without ``outdated``, which needs plugins.
+    """
     with runtime.ledger.read() as tx:
         found = collection_reports.list_collections(tx, among=among, after=after, limit=limit)
     return [_described(row) for row in found]
 
 
 def show(runtime: Runtime, name: str) -> dict[str, Any]:
-    """``name``, ``config`` and its ``etag``, ``generations``, ``documents`` by status, ``chunks``, ``sources``, and why
-    its active generation is ``outdated`` (empty: it is not). Raises UsageError for one that does not exist."""
+    """Return ``name``, ``config`` and its ``etag``, ``generations``, ``documents`` by status, ``chunks``, ``sources``
+    and ``outdated``.
+
+    ``outdated`` has the reasons why the active generation is outdated; empty if it is not. Raises UsageError for an
+    unknown collection.
+    """
     with runtime.ledger.read() as tx:
         ledger.get_collection(tx, name)
         found = [_described(row) for row in collection_reports.list_collections(tx, among=[name])]
@@ -82,7 +92,7 @@ def show(runtime: Runtime, name: str) -> dict[str, Any]:
 
 
 def configuration(runtime: Runtime, name: str) -> dict[str, Any]:
-    """What a collection is to be made of. Raises NotFound for one that does not exist."""
+    """Return a collection's configuration. Raises NotFound if it does not exist."""
     with runtime.ledger.read() as tx:
         return ledger.get_collection(tx, name).config
 
@@ -90,11 +100,11 @@ def configuration(runtime: Runtime, name: str) -> dict[str, Any]:
 def configure(
     runtime: Runtime, name: str, changes: Mapping[str, Any], *, if_match: str | None = None
 ) -> dict[str, Any]:
-    """Change what a collection is to be made of, by dotted names (``None`` unsets); returns what :func:`show` does.
+    """Change a collection's configuration by dotted names (``None`` unsets a value); return what :func:`show` returns.
 
-    What shapes the output counts for generations built from now on (``outdated`` says what a reindex would change);
-    ``default_reranker`` counts at once. With ``if_match`` the configuration must still have that etag: else
-    ChangedMeanwhile.
+    Options that shape the output apply to generations built from now on (``outdated`` shows what a reindex would
+    change); ``default_reranker`` and ``search`` apply immediately. With ``if_match``, the configuration must still have
+    that etag, otherwise ChangedMeanwhile is raised.
     """
     while True:
         with runtime.ledger.read() as tx:
@@ -108,7 +118,7 @@ def configure(
                     f"The configuration of {name!r} was changed after it was read.",
                     "Read it again, and repeat your change.",
                 )
-            if present == before.config:  # else somebody else changed it meanwhile: look again
+            if present == before.config:  # otherwise it was changed concurrently: start again from the new one
                 ledger.change_collection(tx, before.id, config=wanted)
                 audit_trail.record(tx, event="collection.configure", subject=name, detail={"changes": dict(changes)})
                 break
@@ -116,20 +126,22 @@ def configure(
 
 
 def rename(runtime: Runtime, name: str, new_name: str) -> dict[str, Any]:
-    """Call a collection otherwise; searches under the old name fail from then on. One in the trash may be renamed too,
-    so that its name is free. Raises Conflict if the new name is taken."""
+    """Rename a collection; searches under the old name fail from then on.
+
+    A collection in the trash can be renamed too, to free its name. Raises Conflict if the new name is taken.
+    """
     configurations.check_name(new_name)
     _refuse_taken(runtime, new_name)
     with runtime.ledger.write() as tx:
         found = ledger.find_collection(tx, name, trashed=True) or ledger.get_collection(tx, name)
         ledger.change_collection(tx, found.id, name=new_name)
         audit_trail.record(tx, event="collection.rename", subject=name, detail={"name": new_name})
-    runtime.keyring.forget()  # it knows collections by their names
+    runtime.keyring.forget()  # cached principals refer to collections by name
     return {"id": found.id, "name": new_name, "previous_name": name}
 
 
 def _described(row: dict[str, Any]) -> dict[str, Any]:
-    """A collection as people see it: its configuration's etag, and the sum of its documents."""
+    """Return a collection for display: with its configuration's etag and the total of its documents."""
     by_status = row["documents"]
     counted = {"documents": by_status, "total": sum(by_status.values())}
     return {**row, **counted, "etag": configurations.etag(row["config"])}

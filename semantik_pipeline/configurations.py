@@ -1,7 +1,7 @@
-"""A collection's configuration as people change it: dotted names, and what makes no sense.
+"""A collection's configuration as users change it: dotted names, and validation.
 
-``chunking.max_tokens`` means ``chunking.options.max_tokens``: below a step, what is not ``plugin`` or ``options`` is an
-option of its plugin.
+``chunking.max_tokens`` means ``chunking.options.max_tokens``: inside a step, a name other than ``plugin`` or
+``options`` is an option of the step's plugin.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Config = dict[str, Any]
 
-#: The parts of a configuration, and what each is made of. The first two are steps that one plugin does.
+#: The parts of a configuration and the fields of each. The first two are steps, each done by one plugin.
 STEPS = {"chunking": ("plugin", "options"), "embedding": ("plugin", "options", "model")}
 PARTS: dict[str, tuple[str, ...]] = {
     **STEPS,
@@ -34,25 +34,26 @@ PARTS: dict[str, tuple[str, ...]] = {
     "search": ("dense_weight", "fusion", "rerank_weight", "rerankers", "postprocessors"),
 }
 
-#: Parts that say how to search, and shape nothing that an index holds: they count at once.
+#: Parts that affect only searches and nothing stored in an index: changes apply immediately.
 AT_ONCE = ("default_reranker", "search")
 
-#: The plugin of a ``sparse.model`` where nobody names another one.
+#: The plugin for ``sparse.model`` if the configuration names no other one.
 SPARSE_ENCODER = "learned-sparse"
 
-#: How often a title or a heading may count in the words of each chunk.
+#: Maximum number of times that a title or heading may count among the words of each chunk.
 MOST_WEIGHT = 20
 
 LONGEST_NAME = 200
 
-#: What an extractor's entry in ``extraction.chunk`` and ``extraction.document`` may say.
+#: The fields of an extractor's entry in ``extraction.chunk`` and ``extraction.document``.
 CHOICE = ("plugin", "types", "options")
 
 
 def parse_changes(pairs: Sequence[str]) -> dict[str, Any]:
-    """``KEY=VALUE`` each, as :func:`changed` takes them: the value as JSON where it is, else as text; ``null`` unsets.
+    """Parse ``KEY=VALUE`` pairs into changes for :func:`changed`.
 
-    Raises UsageError for what is no pair.
+    A value is read as JSON if it is valid JSON, else as text; ``null`` unsets. Raises UsageError if a pair has no
+    ``=`` or no key.
     """
     changes = {}
     for pair in pairs:
@@ -73,16 +74,16 @@ def parse_value(text: str) -> Any:
 
 
 def changed(config: Config, changes: Mapping[str, Any]) -> Config:
-    """The configuration with changes by dotted names; it is to be completed and validated still. ``None`` unsets: what
-    was the default counts again.
+    """Return a copy of the configuration with changes by dotted names. ``None`` unsets a value: its default applies.
 
-    A part may be given whole: ``chunking=markdown`` names its plugin, ``embedding=NAME`` a model, whose plugin is then
-    looked for, as it is for ``embedding.model`` alone. Another plugin begins without the options of the one before.
-    ``parsers.PLUGIN.OPTION`` and ``extraction.chunk.PLUGIN.OPTION`` reach the options of parsers and extractors. Raises
-    UsageError for a name that means nothing.
+    The result must still be completed and validated against the plugins. A part may be given as a whole:
+    ``chunking=markdown`` names its plugin, ``embedding=NAME`` a model. The plugin for that model is then looked up, as
+    it is if only ``embedding.model`` is given. Changing a step's plugin drops the previous plugin's options.
+    ``parsers.PLUGIN.OPTION`` and ``extraction.chunk.PLUGIN.OPTION`` address options of parsers and extractors. Raises
+    UsageError for an unknown name.
     """
     result = copy.deepcopy(config)
-    ordered = sorted(changes, key=lambda key: (key.count("."), not key.endswith(".plugin"), key))  # the whole first
+    ordered = sorted(changes, key=lambda key: (key.count("."), not key.endswith(".plugin"), key))  # whole parts first
     for key in ordered:
         part, _, rest = key.partition(".")
         if part not in PARTS:
@@ -121,7 +122,7 @@ def _change_inside(config: Config, part: str, rest: str, value: Any) -> None:
         _set(inside, ("options", plugin, option) if option else ("options", plugin) if plugin else ("options",), value)
     elif below and part != "parsers":
         raise _unknown(f"{part}.{rest}")
-    else:  # a media type may have dots of its own
+    else:  # no split at dots: a media type may contain dots
         _set(inside, (name, below) if below else (name,), value)
 
 
@@ -140,7 +141,7 @@ def _change_step(inside: Config, part: str, name: str, below: str, value: Any) -
 
 
 def _inside(config: Config, part: str) -> Config:
-    """What a part says now, as an object."""
+    """Return the current value of a part as an object."""
     found = config.get(part)
     if isinstance(found, str):
         return {"plugin": found}
@@ -159,7 +160,7 @@ def _set(inside: Config, path: tuple[str, ...], value: Any) -> None:
 
 
 def _choices(before: Any, value: Any) -> Any:
-    """Extractors as a list; a bare name is one with its defaults."""
+    """Return extractors as a list of objects; a bare name becomes an extractor with default options."""
     if value is None:
         return []
     listed = value if isinstance(value, list) else [value]
@@ -167,7 +168,7 @@ def _choices(before: Any, value: Any) -> Any:
 
 
 def _chosen(before: Any, below: str, value: Any) -> list[Config]:
-    """The extractors with one of them changed, added, or (``None``) left out."""
+    """Return the extractors with one of them changed, added or (value ``None``) removed."""
     plugin, _, option = below.partition(".")
     found = [dict(one) for one in before or []]
     mine = next((one for one in found if one.get("plugin") == plugin), None)
@@ -185,7 +186,7 @@ def _chosen(before: Any, below: str, value: Any) -> list[Config]:
 
 
 def check(config: Mapping[str, Any]) -> None:
-    """Raise UsageError naming a part, or something in a part, that no configuration has, or that is of another shape."""
+    """Raise UsageError, which names the place, for an unknown part or field, or a value of the wrong type."""
     for part, value in config.items():
         if part not in PARTS:
             raise _unknown(part)
@@ -268,7 +269,7 @@ def _check_search(search: Mapping[str, Any]) -> None:
 
 
 def chosen_plugin(entry: Any) -> Config:
-    """A plugin as an object: a bare name is one with its defaults, and what is neither has no ``plugin``."""
+    """Return a plugin's entry as an object. A bare name gets default options; the result is not validated."""
     return dict(entry) if isinstance(entry, Mapping) else {"plugin": entry}
 
 
@@ -290,8 +291,11 @@ def _unknown(key: str) -> UsageError:
 
 
 def validate(host: PluginHost, config: Mapping[str, Any]) -> None:
-    """Hold a complete configuration against the plugins that it names: each is loaded, of its kind, and takes these
-    options. Raises PluginNotFoundError or PluginConfigError."""
+    """Check a complete configuration against the plugins it names.
+
+    Each plugin must be loaded, be of the right kind, and accept its options. Raises PluginNotFoundError or
+    PluginConfigError.
+    """
     chosen = [("chunking", config["chunking"]), ("embedding", config["embedding"])]
     extraction, parsers = config["extraction"], config["parsers"]
     if extraction["enabled"]:
@@ -313,14 +317,14 @@ def validate(host: PluginHost, config: Mapping[str, Any]) -> None:
 
 
 def sparse_encoder(sparse: Mapping[str, Any]) -> Config | None:
-    """The plugin that gives a collection its sparse vectors, with its options; None where BM25 does."""
+    """Return the plugin and options that make the collection's sparse vectors; None if the collection uses BM25."""
     model = sparse.get("model")
     plugin = sparse.get("plugin") or (SPARSE_ENCODER if model else None)
     return None if plugin is None else {"plugin": plugin, "options": {"model": model} if model else {}}
 
 
 def check_name(name: str) -> None:
-    """Raise UsageError for what can't be a collection's name: it stands in URLs, in files' names and on terminals."""
+    """Raise UsageError for an invalid collection name. Names appear in URLs, in file names and on terminals."""
     if not name or name != name.strip() or "/" in name or not name.isprintable() or len(name) > LONGEST_NAME:
         raise UsageError(
             f"{name!r} can't be the name of a collection.",
@@ -329,6 +333,6 @@ def check_name(name: str) -> None:
 
 
 def etag(config: Mapping[str, Any]) -> str:
-    """32 hex digits that change with the configuration."""
+    """Return 32 hex digits that identify the configuration's content."""
     text = json.dumps(config, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""Disk use by kind, as far as it can be counted from here."""
+"""Disk use of ledger, blobs and index, as far as this machine can measure it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 def disk_use(runtime: Runtime) -> dict[str, Any]:
-    """Bytes of ``ledger``, ``blobs`` and ``index``; None for what lies on other machines and is not counted.
+    """Return the bytes of ``ledger``, ``blobs`` and ``index``; None for storage on other machines (not counted).
 
-    ``tables`` has PostgreSQL's by group of tables; the ledger is their sum.
+    ``tables`` has the bytes of PostgreSQL's tables by group; the ledger is their sum.
     """
     from semantik_pipeline.ledger.database.storage import table_sizes
 
@@ -29,13 +29,13 @@ def disk_use(runtime: Runtime) -> dict[str, Any]:
 
 
 def _sqlite(settings: Settings) -> int:
-    """The file with its write-ahead log."""
+    """Return the size of the database file and its write-ahead log."""
     path = Path(settings.database_url.removeprefix("sqlite:///"))
     return sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
 
 
 def _blobs(settings: Settings) -> int | None:
-    """Counting a bucket would be a request for every thousand bodies."""
+    """Return the size of a local folder. A bucket is not counted: that takes a request per thousand bodies."""
     url = settings.blob_url
     if "://" in url and not url.startswith("file://"):
         return None
@@ -43,11 +43,11 @@ def _blobs(settings: Settings) -> int | None:
 
 
 def _size_of(folder: Path) -> int:
-    """Blocks on disk, not lengths: the index's files have holes."""
+    """Return the allocated blocks in bytes, not the file lengths: the index's files are sparse."""
     total = 0
     for path in folder.rglob("*"):
         try:
             total += path.lstat().st_blocks * 512
         except OSError:
-            continue  # it went while we looked
+            continue  # removed in the meantime
     return total

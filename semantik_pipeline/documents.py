@@ -1,7 +1,7 @@
-"""The values that flow through the pipeline. Frozen; change is ``dataclasses.replace``.
+"""The values that flow through the pipeline. Frozen; change a value with ``dataclasses.replace``.
 
-Values that plugin authors build may be built by position, in the order of the fields. Offsets are in characters
-of the parsed text, ends exclusive. Vectors are float32 arrays.
+Plugin authors may pass the fields of the values they build by position. Offsets count characters of the parsed text,
+and end offsets are exclusive. Vectors are float32 arrays.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.errors import PermanentError
-from semantik_pipeline.hits import Highlight as Highlight  # one face for what flows
+from semantik_pipeline.hits import Highlight as Highlight  # re-exported: all values are imported from this module
 from semantik_pipeline.hits import Passage as Passage
 from semantik_pipeline.hits import SearchHit as SearchHit
 from semantik_pipeline.hits import Span as Span
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-# -- what connectors say ---------------------------------------------------------------------------------------------
+# -- connectors ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class IngestedDocument:
     """A document as its source has it.
 
-    ``content_hash`` is the SHA-256 of the content (text as UTF-8), 64 lowercase hex digits; :meth:`check` holds it.
-    ``unique_id`` names the document within its source for ever. ``principals`` are who may read it (None: anyone whom
-    its source is open to; an empty list: nobody but callers who find everything).
+    ``content_hash`` is the SHA-256 of the content (text as UTF-8), 64 lowercase hex digits; :meth:`check` verifies it.
+    ``unique_id`` identifies the document within its source and never changes. ``principals`` may read the document
+    (None: everybody who may read the source; empty: only callers with access to all documents).
     """
 
     content: str | bytes
@@ -49,7 +49,7 @@ class IngestedDocument:
         return self.content if isinstance(self.content, bytes) else self.content.encode("utf-8", "surrogatepass")
 
     def check(self) -> IngestedDocument:
-        """Return self if the hash is the content's and principals are names; raise PermanentError otherwise."""
+        """Return self if the hash matches the content and the principals are valid; otherwise raise PermanentError."""
         actual = content_hash(self.content)
         if self.content_hash != actual:
             raise PermanentError(
@@ -66,13 +66,13 @@ class IngestedDocument:
 
 
 def content_hash(content: str | bytes) -> str:
-    """SHA-256 of the content (text as UTF-8), 64 lowercase hex digits."""
+    """Return the SHA-256 of the content (text as UTF-8), 64 lowercase hex digits."""
     body = content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
     return hashlib.sha256(body).hexdigest()
 
 
 def short_hash(*parts: str) -> str:
-    """32 hex digits of BLAKE2b over the parts, each with its length, so that no two lists of parts collide."""
+    """Return 32 hex digits of BLAKE2b over the parts, each with its length: ("ab", "c") and ("a", "bc") differ."""
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
         body = part.encode("utf-8", "surrogatepass")
@@ -83,7 +83,7 @@ def short_hash(*parts: str) -> str:
 
 @dataclass(frozen=True)
 class DocumentReference:
-    """A connector names a document without fetching it. A known ``change_hint`` means: unchanged, don't fetch."""
+    """A document that a connector lists without its content. A known ``change_hint`` means it is unchanged."""
 
     unique_id: str
     change_hint: str | None = None
@@ -94,7 +94,7 @@ class DocumentReference:
 
 @dataclass(frozen=True)
 class Removal:
-    """The source says that this document is gone."""
+    """The source reports that this document is gone."""
 
     unique_id: str
 
@@ -108,9 +108,9 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Complete:
-    """The end of an enumeration. Only ``full=True`` proves the absence of what was not named.
+    """The end of an enumeration. Only ``full=True`` proves that documents it did not list are gone.
 
-    ``cursor``, any JSON value, is where the next run begins; None: it names everything again.
+    ``cursor``, any JSON value, is where the next enumeration starts; None: it lists everything again.
     """
 
     full: bool
@@ -122,7 +122,7 @@ class Complete:
 
 @dataclass(frozen=True)
 class Element:
-    """A piece of structure in a parsed text: ``kind`` (heading, paragraph, list-item, table, code, page …),
+    """A structural element of a parsed text: ``kind`` (heading, paragraph, list-item, table, code, page ...),
     its offsets, its 1-based page, and the headings above it, outermost first."""
 
     kind: str
@@ -169,7 +169,7 @@ class ExtractionType(StrEnum):
 
 @dataclass(frozen=True)
 class Entity:
-    """``type`` in upper case (PERSON, EMAIL, DATE …); offsets in the extracted text; confidence 0..1."""
+    """An entity: ``type`` in upper case (PERSON, EMAIL, DATE ...), offsets in the extracted text, confidence 0..1."""
 
     text: str
     type: str
@@ -181,7 +181,7 @@ class Entity:
 
 @dataclass(frozen=True)
 class ExtractionResult:
-    """What extractors found in a text."""
+    """The results of extractors for one text."""
 
     entities: list[Entity] = field(default_factory=list)
     topics: list[str] = field(default_factory=list)
@@ -193,7 +193,7 @@ class ExtractionResult:
     custom: dict[str, Any] = field(default_factory=dict)
 
     def merge(self, other: ExtractionResult) -> ExtractionResult:
-        """Both results in one: lists are joined without repeats, the surer language wins, ours wins otherwise."""
+        """Merge both results: lists without repeats; the language with the higher confidence; otherwise self first."""
         theirs = other.language is not None and (
             self.language is None or (other.language_confidence or 0) > (self.language_confidence or 0)
         )
@@ -211,7 +211,7 @@ class ExtractionResult:
         )
 
     def to_searchable_dict(self) -> dict[str, Any]:
-        """What filters can ask for; empty parts are left out.
+        """Return the fields that filters can use; empty ones are left out.
 
         ``{"entities": {"PERSON": ["Ada"]}, "entity_types": ["PERSON"], "language": "en", "keywords": [...], ...}``
         """
@@ -238,7 +238,7 @@ class ExtractionResult:
 
 @dataclass(frozen=True)
 class SparseVector:
-    """Weights of terms; what is not named is 0. ``indices`` are each there once, ``values`` in their order."""
+    """Weights of terms; absent terms have weight 0. ``indices`` are distinct, ``values`` are in the same order."""
 
     indices: list[int]
     values: list[float]
@@ -246,11 +246,11 @@ class SparseVector:
 
 @dataclass(frozen=True, kw_only=True)
 class IndexSpec:
-    """What an index must be able to do.
+    """The properties of an index.
 
-    ``payload_indexes`` maps a payload path to ``keyword | integer | float | bool | datetime | text``.
-    ``bm25`` are the options of the BM25 leg (k1, b, avg_len, language, by_document, fold_accents); None: no such leg. With
-    ``sparse_vectors`` points bring sparse vectors of a model instead, which are compared by their products as they are.
+    ``payload_indexes`` maps a payload path to ``keyword | integer | float | bool | datetime | text``. ``bm25`` has the
+    options of the BM25 leg (k1, b, avg_len, language, by_document, fold_accents); None: no BM25 leg. With
+    ``sparse_vectors``, points have a model's sparse vectors instead, compared by their unmodified dot products.
     """
 
     dimension: int
@@ -262,9 +262,9 @@ class IndexSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One chunk in the store. ``id`` is a UUID string; ``sparse_text`` is what the BM25 leg indexes, and ``language``
-    the ISO 639-1 code of its language (None: not known). ``sparse`` is a model's sparse vector, for an index that wants
-    one."""
+    """One chunk in the store. ``id`` is a UUID string. ``sparse_text`` is the text that the BM25 leg indexes, and
+    ``language`` the ISO 639-1 code of its language (None: unknown). ``sparse`` is a model's sparse vector, for an index
+    with sparse vectors."""
 
     id: str
     vector: np.ndarray
@@ -276,11 +276,11 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchRequest:
-    """One leg of a query: give ``vector`` (dense leg), ``text`` (BM25 leg) or ``sparse`` (an index with sparse vectors).
+    """One leg of a query: give ``vector`` (dense leg), ``text`` (BM25 leg) or ``sparse`` (index with sparse vectors).
     ``filter`` is Qdrant's filter JSON.
 
-    ``languages`` are those of the index (ISO 639-1 codes), for a store that stems the words of each point by its own: it
-    can't tell the language of so short a text.
+    ``languages`` (ISO 639-1 codes) are the languages in the index, for a store that stems each point in its own
+    language: a query is too short to detect its language.
     """
 
     vector: np.ndarray | None = None
@@ -301,8 +301,8 @@ class ScoredPoint:
 
 @dataclass(frozen=True)
 class Leg(Sequence[ScoredPoint]):
-    """Points without payloads, best first. A search is answered hundreds and looks at a few: they are made when somebody
-    looks, and until then no object stands for one, which the collector of garbage would have to visit."""
+    """Points without payloads, best first. Each point is created on access: a search returns hundreds and uses a few,
+    and objects for all of them would slow the garbage collector down."""
 
     ids: list[str]
     scores: list[float]
@@ -317,22 +317,22 @@ class Leg(Sequence[ScoredPoint]):
 
     @property
     def by_id(self) -> dict[str, float]:
-        """Scores, best first."""
+        """Scores by point id, best first."""
         return dict(zip(self.ids, self.scores, strict=True))
 
     @classmethod
     def of(cls, points: Sequence[ScoredPoint]) -> Leg:
-        """These points as a leg."""
+        """Return the points as a leg."""
         return points if isinstance(points, Leg) else Leg([one.id for one in points], [one.score for one in points])
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredPoint:
-    """A point as :meth:`VectorDBPlugin.scroll` lists it; ``payload`` holds the fields that were asked for."""
+    """A point as :meth:`VectorDBPlugin.scroll` lists it; ``payload`` has the requested fields."""
 
     id: str
     payload: dict[str, Any] = field(default_factory=dict)
-    vector: np.ndarray | None = None  # where it was asked for
+    vector: np.ndarray | None = None  # if requested
 
 
 # -- answers ---------------------------------------------------------------------------------------------------------
@@ -340,7 +340,7 @@ class StoredPoint:
 
 @dataclass(frozen=True)
 class RerankResult:
-    """``index`` into the documents that were given; ``score`` finite, higher is better."""
+    """A reranker's score: ``index`` is the position in the given documents, ``score`` is finite, higher is better."""
 
     index: int
     score: float

@@ -1,7 +1,7 @@
-"""The tree of errors. The type decides what happens to a unit of work; the text is for the person who reads it.
+"""The error hierarchy. The type decides what happens to a unit of work; the text is for the person who reads it.
 
-A message says what happened, to what, and what to do next. Every error here pickles, because errors cross
-process borders (see ``plugins/child.py``).
+A message says what happened, to what, and what to do next. Every error here can be pickled, because errors cross
+process boundaries (see ``plugins/child.py``).
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Collection, Sequence
 
 
 class PipelineError(Exception):
-    """Anything this project raises on purpose.
+    """The base of all errors that this project raises on purpose.
 
-    ``hint`` says what to do, in one sentence; it is shown after the message.
+    ``hint`` says in one sentence what to do; it is shown after the message.
     """
 
     exit_code = 1
@@ -40,7 +40,7 @@ def _rebuild(cls: type[PipelineError], args: tuple, state: dict) -> PipelineErro
 
 
 class TransientError(PipelineError):
-    """It may work next time: the unit waits and is retried, up to ``work.max_attempts`` times."""
+    """The failure may be temporary: the unit waits and is retried, up to ``work.max_attempts`` times."""
 
     def __init__(self, message: str = "", hint: str | None = None, retry_after: float | None = None) -> None:
         super().__init__(message, hint)
@@ -48,32 +48,34 @@ class TransientError(PipelineError):
 
 
 class ServiceUnavailable(TransientError):
-    """A server (store, model endpoint, database) is unavailable. No document is to blame, so no attempt is counted."""
+    """A server (store, model endpoint, database) is unavailable. No document caused it, so no attempt is counted."""
 
 
 class StorageUnavailable(ServiceUnavailable):
-    """The ledger or the blobs are unavailable, which everything needs. No source is to blame either."""
+    """The ledger or the blobs, which all work needs, are unavailable. No source caused it either."""
 
 
 class ServiceFailing(ServiceUnavailable):
-    """A server answers with an error of its own (HTTP 500). A document hardly ever causes that, so no attempt is counted;
-    but documents that failed together are retried alone, so that one that is to blame does not delay the others."""
+    """A server reports an error of its own (HTTP 500). A document rarely causes that, so no attempt is counted.
+
+    Documents that failed together are retried one by one, so that a document that causes it does not delay the others.
+    """
 
 
 class OutOfMemory(ServiceUnavailable):
-    """A device does not have the memory for a piece of work. Elsewhere or later it may; what failed is retried alone."""
+    """A device has too little memory for the work. It may fit elsewhere or later; documents are retried one by one."""
 
 
 class PermanentError(PipelineError):
-    """It will fail the same way every time: the document is quarantined at once."""
+    """The failure will repeat on every attempt: the document is quarantined at once."""
 
 
 class UnsupportedContent(PermanentError):
-    """No parser takes this media type, or the parser refuses this content (encrypted, corrupt, not text)."""
+    """No parser accepts this media type, or the parser refuses this content (encrypted, corrupt, not text)."""
 
 
 class CredentialsRejected(PermanentError):
-    """The source's credentials were refused, or are missing. Retrying could lock the account."""
+    """The source's credentials were refused or are missing. Retrying could lock the account."""
 
 
 class MassDeletion(PermanentError):
@@ -81,25 +83,33 @@ class MassDeletion(PermanentError):
 
 
 class DocumentUnreadable(TransientError):
-    """A document could not be read now, and retrying at once would not help (no permission, a failing device, a size above
-    the source's limit). Its content may be fine: what is indexed of it stays, and each sync tries to read it again."""
+    """A document could not be read, and an immediate retry would not help.
+
+    Causes are a missing permission, a failing device, or a size above the source's limit. Its content may be fine: what
+    is indexed of it stays, and each sync tries to read it again.
+    """
 
 
 class SkipDocument(PipelineError):
-    """There is nothing to index (empty, a FIFO, no text): the document is listed as skipped, with this reason, and what was
-    indexed of it is removed."""
+    """There is nothing to index (empty, a FIFO, no text).
+
+    The document is listed as skipped, with this reason, and what was indexed of it is removed.
+    """
 
 
 class DocumentGone(PipelineError):
-    """The source does not have the document. If it disappeared between being listed and being fetched, it is treated as not
-    seen; if the host asked for it by its name, it is removed."""
+    """The source does not have the document.
+
+    If it disappeared between being listed and being fetched, it is treated as not listed. If the host asked for it by
+    its id, it is removed.
+    """
 
 
 # -- the killable child process --------------------------------------------------------------------------------------
 
 
 class ChildError(TransientError):
-    """The child process could not finish a request; only the request's own document is charged."""
+    """The child process could not finish a request; only the request's own document is affected."""
 
 
 class ChildTimeout(ChildError):
@@ -107,7 +117,7 @@ class ChildTimeout(ChildError):
 
 
 class ChildCrashed(ChildError):
-    """The child process died (a signal, ``os._exit``) while it worked on the request."""
+    """The child process died (a signal, ``os._exit``) during the request."""
 
 
 class ChildOutOfMemory(PermanentError):
@@ -118,7 +128,7 @@ class ChildOutOfMemory(PermanentError):
 
 
 class PluginError(PipelineError):
-    """Something about a plugin."""
+    """A problem with a plugin."""
 
 
 class PluginLoadError(PluginError):
@@ -126,21 +136,21 @@ class PluginLoadError(PluginError):
 
 
 class PluginConfigError(PluginError):
-    """A plugin's configuration does not match its schema, or holds a secret itself."""
+    """A plugin's configuration does not match its schema, or contains a raw secret."""
 
     exit_code = 2
 
 
 class VariableNotSet(PluginConfigError):
-    """An option names an environment variable that this process does not have; another process may."""
+    """An option names an environment variable that is not set in this process; it may be set in another one."""
 
 
 class PluginCompatibilityError(PluginLoadError):
-    """The plugin needs another plugin API version or another package than is installed."""
+    """The plugin needs a plugin API version or a package that is not installed."""
 
 
 class PluginNotFoundError(PluginError):
-    """No plugin of that id (and kind) is loaded: unknown, disabled or failed. The message says which."""
+    """No plugin with that id (and kind) is loaded: it is unknown, disabled or failed. The message says which."""
 
     exit_code = 2
 
@@ -165,16 +175,17 @@ class UsageError(PipelineError):
 
 
 class NotFound(UsageError):
-    """What was named does not exist (any more): a collection, a source, a document, an operation.
+    """A collection, source, document or operation does not exist, or no longer exists.
 
-    ``there`` are the names of those that exist, if the hint lists them."""
+    ``there`` has the names of those that exist, if the hint lists them.
+    """
 
     def __init__(self, message: str = "", hint: str | None = None, there: Sequence[str] | None = None) -> None:
         super().__init__(message, f"Choose one of: {', '.join(there)}." if there else hint)
         self.there = there
 
     def hint_among(self, names: Collection[str] | None) -> str | None:
-        """The hint, for a caller that may know only these names (None: all of them)."""
+        """Return the hint for a caller that may only see these names (None: all names)."""
         if names is None or not self.there:
             return self.hint
         mine = [name for name in self.there if name in names]
@@ -182,27 +193,33 @@ class NotFound(UsageError):
 
 
 class Conflict(UsageError):
-    """What was asked for conflicts with something that exists or is in progress; the message names it."""
+    """The request conflicts with something that exists or is in progress; the message names it."""
 
 
 class ChangedMeanwhile(Conflict):
-    """What was to be changed has been changed by somebody else since it was read. Read it again."""
+    """The object was changed since the caller read it. The caller must read it again."""
 
 
 class UnreadableExport(UsageError):
-    """A file to import is not an export of a collection, or is damaged, cut short or of a newer format. Nothing was imported."""
+    """The import file is not a collection's export, or is damaged, truncated or of a newer format.
+
+    Nothing was imported.
+    """
 
 
 class Unauthorized(PipelineError):
-    """The caller of the API is not known: no key, or one that is unknown, expired or revoked."""
+    """The caller of the API is not identified: its key is missing, unknown, expired or revoked."""
 
 
 class Forbidden(PipelineError):
-    """The caller of the API is known, but not allowed to do this; the message says which role or collection is needed."""
+    """The caller of the API is identified but may not do this; the message names the required role or collection."""
 
 
 class ApiError(PipelineError):
-    """The API answered with an error that is none of the others; ``status`` is the HTTP status, ``request_id`` is in its log."""
+    """The API answered with an error of no other type.
+
+    ``status`` is the HTTP status; the server's log has the ``request_id``.
+    """
 
     def __init__(
         self, message: str = "", hint: str | None = None, status: int = 500, request_id: str | None = None
@@ -217,7 +234,7 @@ class SchemaMismatch(PipelineError):
 
 
 class DataFolderInUse(PipelineError):
-    """Another process is using the embedded index of this data folder, or uses this ledger with another index."""
+    """Another process uses the embedded index of this data folder, or uses this ledger with another index."""
 
 
 class StorageFull(PipelineError):
@@ -225,7 +242,7 @@ class StorageFull(PipelineError):
 
 
 class WorkerUnfit(PipelineError):
-    """This process can't continue (its device has failed). It stops; no document is to blame."""
+    """This process can't continue because its device has failed. It stops; no document caused it."""
 
 
 class LeaseLost(PipelineError):
@@ -233,7 +250,7 @@ class LeaseLost(PipelineError):
 
 
 class FingerprintMismatch(PipelineError):
-    """This worker's plugins do not match the generation's fingerprint; the unit is left to other workers, ``blocked``."""
+    """This worker's plugins do not match the generation's fingerprint; the unit is left, ``blocked``, to others."""
 
 
 class DimensionMismatch(PermanentError):
@@ -241,8 +258,10 @@ class DimensionMismatch(PermanentError):
 
 
 def seconds_of(retry_after: str | None) -> float | None:
-    """The seconds that a ``Retry-After`` header asks to wait (RFC 9110: seconds, or a date), none below 0; None: it was not
-    sent, or can't be read."""
+    """Return the seconds that a ``Retry-After`` header (RFC 9110: seconds or a date) asks to wait, at least 0.
+
+    Returns None if the header was not sent or can't be parsed.
+    """
     import math
     from datetime import UTC, datetime
     from email.utils import parsedate_to_datetime
@@ -253,7 +272,7 @@ def seconds_of(retry_after: str | None) -> float | None:
     except ValueError:
         try:
             until = parsedate_to_datetime(said)
-        except (ValueError, OverflowError):  # a year of many digits
+        except (ValueError, OverflowError):  # OverflowError: a year with too many digits
             return None
         seconds = ((until if until.tzinfo else until.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds()
     return max(0.0, seconds) if math.isfinite(seconds) else None

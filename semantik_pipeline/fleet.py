@@ -1,4 +1,4 @@
-"""The fleet as operators see and steer it: who works, with what, at which rate; what waits, what is stuck and why."""
+"""The operator's view of the fleet, and commands to its workers: rates, waiting work, and what is stuck and why."""
 
 from __future__ import annotations
 
@@ -17,17 +17,20 @@ from semantik_pipeline.plugins.state import read_state
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
 
-#: A unit in trouble that has not moved for so many seconds is shown as stuck.
+#: Seconds without progress after which a unit in trouble is shown as stuck.
 STUCK = 30.0
 
-#: Stuck units that are named.
+#: Maximum number of stuck units that are listed.
 NAMED = 20
 
 
 def view(runtime: Runtime) -> dict[str, Any]:
-    """``{"distributed", "owner", "workers", "plugin_state", "stages", "sources", "operations", "blocked", "stuck"}``; reads the
-    ledger and the state file. Without a fleet nothing is ``blocked`` for want of a worker, since the next command does
-    the work, and ``owner`` is the process that has the data folder, if one has it."""
+    """Return the fleet's state, read from the ledger and the state file.
+
+    The keys are ``distributed``, ``owner``, ``workers``, ``plugin_state``, ``stages``, ``sources``, ``operations``,
+    ``blocked`` and ``stuck``. Without a fleet, ``blocked`` is empty, since the next command does the work, and
+    ``owner`` is the process that owns the data folder, if any.
+    """
     alone = not runtime.settings.fleet
     with runtime.ledger.read() as tx:
         rows = ledger_workers.list_workers(tx)
@@ -56,7 +59,7 @@ def view(runtime: Runtime) -> dict[str, Any]:
 
 
 def why_blocked(one: dict[str, Any]) -> str:
-    """An entry of ``blocked`` in words."""
+    """Describe an entry of ``blocked`` as a sentence."""
     if one["stage"] == "sync":
         return f"the source {one['source']!r} of {one['collection']!r} is waiting to be read: {one['reason']}"
     many = "1 document" if one["units"] == 1 else f"{one['units']:,} documents"
@@ -69,10 +72,10 @@ def _rate(row: WorkerRow, stage: str, name: str) -> float:
 
 
 def current_state(runtime: Runtime) -> dict[str, Any]:
-    """The shared state file as it is now, for comparison with what each worker loaded."""
+    """Return revision and hash of the current shared state file, for comparison with what each worker loaded."""
     try:
         state = read_state(runtime.settings.state_file)
-    except PipelineError as error:  # workers go on with what they loaded; a new one could not start
+    except PipelineError as error:  # running workers keep what they loaded, but a new one could not start
         return {"revision": None, "hash": None, "error": str(error)}
     return {"revision": state.revision, "hash": state.digest, "error": None}
 
@@ -103,8 +106,10 @@ def _worker(row: WorkerRow, current: dict[str, Any]) -> dict[str, Any]:
 
 
 def own_index(runtime: Runtime, *, make: bool = False) -> dict[str, str] | None:
-    """The embedded index that this process works on, as it reports it: ``{"id", "folder"}``; None where the store is
-    shared. ``make``: it gets its id if it has none, since this process owns it."""
+    """Return the embedded index of this process as its report shows it: ``{"id", "folder"}``; None for a shared store.
+
+    With ``make``, an index without an id gets one; only the process that owns the index may do that.
+    """
     settings = runtime.settings
     if settings.shared_store:
         return None
@@ -112,9 +117,12 @@ def own_index(runtime: Runtime, *, make: bool = False) -> dict[str, str] | None:
 
 
 def others_at_index(runtime: Runtime) -> list[WorkerRow]:
-    """Who works on this process's ledger with another index, which is neither its embedded one nor its server's, or did so
-    since this process's was last at work: what they index, searches here don't find. A ledger inside the data folder has
-    one index, as the folder has one owner."""
+    """Return workers that use this process's ledger with a different index.
+
+    What they index is not found by searches here. A dead worker counts only if both indexes are embedded and it was
+    active later than the last worker with this process's index.
+    A ledger inside the data folder always has one index, because the folder has one owner.
+    """
     if runtime.settings.database.url is None:
         return []
     mine = own_index(runtime)
@@ -133,8 +141,10 @@ def other_index_words(row: WorkerRow) -> str:
 
 
 def refuse_second_index(runtime: Runtime) -> list[WorkerRow]:
-    """Raise DataFolderInUse where another process is at work on this ledger with another index: an embedded one belongs to
-    one host. Returns those that were before."""
+    """Raise DataFolderInUse if a living process uses this ledger with a different index.
+
+    An embedded index belongs to one host. Returns the processes that used another index before.
+    """
     others = others_at_index(runtime)
     if living := [row for row in others if row.alive]:
         raise DataFolderInUse(
@@ -145,10 +155,10 @@ def refuse_second_index(runtime: Runtime) -> list[WorkerRow]:
 
 
 def ask(runtime: Runtime, names: Sequence[str], command: str) -> list[str]:
-    """Ask workers (all living ones, if none is named) to ``drain``, ``resume`` or ``restart``; returns their ids.
+    """Tell workers (all living ones, if ``names`` is empty) to ``drain``, ``resume`` or ``restart``; return their ids.
 
-    A name is a worker's id, its host, or its profile. Raises UsageError for a name that no living worker answers to, and
-    for a worker inside a process that does more: it can't stop or start by itself.
+    A name is a worker's id, host or profile. Raises UsageError for a name that matches no living worker, and for a
+    worker embedded in another process, which can't stop or start by itself.
     """
     with runtime.ledger.write() as tx:
         living = ledger_workers.living(tx)
@@ -176,22 +186,22 @@ def ask(runtime: Runtime, names: Sequence[str], command: str) -> list[str]:
 
 
 def lost(runtime: Runtime, ids: Sequence[str]) -> list[str]:
-    """Those of the workers that died: they did not end in an orderly way, and gave no sign of life for too long."""
+    """Return those of the workers that died: they did not stop properly and sent no heartbeat for too long."""
     with runtime.ledger.read() as tx:
         return [row.id for row in ledger_workers.list_workers(tx) if row.id in ids and gone(row)]
 
 
 def gone(row: WorkerRow) -> bool:
-    """Whether it is taken to be dead."""
+    """Whether the worker is considered dead."""
     return not row.alive and row.state != "stopped"
 
 
 def waiting_for(runtime: Runtime, ids: Sequence[str], command: str) -> list[str]:
-    """Those of the workers that have not done yet what they were asked."""
+    """Return those of the workers that have not yet carried out the command."""
     wanted = {"drain": "draining", "resume": "ready"}.get(command)
     with runtime.ledger.read() as tx:
         living = {row.id: row for row in ledger_workers.living(tx)}
-    if wanted is None:  # a restarted process is another one
+    if wanted is None:  # a restarted worker gets a new id
         return [name for name in ids if name in living]
     busy = "draining" if command == "drain" else None
     return [

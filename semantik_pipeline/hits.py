@@ -1,6 +1,6 @@
-"""A hit as a search shows it. Frozen; change is ``dataclasses.replace``.
+"""Search hits and their parts. Frozen; change a value with ``dataclasses.replace``.
 
-Of the values that flow these are the last; everybody imports them from :mod:`.documents`.
+Import them from :mod:`.documents`, together with the pipeline's other values.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Span:
-    """From character ``start`` to before ``end`` of a hit's text."""
+    """A part of a hit's text, from character ``start`` to before ``end``."""
 
     start: int
     end: int
@@ -20,14 +20,14 @@ class Span:
 
 @dataclass(frozen=True)
 class Highlight(Span):
-    """A place in a hit's text that meets ``term``, a word or a phrase of the query."""
+    """A place in a hit's text that matches ``term``, a word or a phrase of the query."""
 
     term: str
 
 
 @dataclass(frozen=True)
 class Passage:
-    """A chunk beside a hit, or the part of it that the hit does not have; offsets are the document's."""
+    """A chunk next to a hit, or the part of it that the hit does not contain; offsets are those of the document."""
 
     text: str
     start: int
@@ -40,7 +40,8 @@ class Passage:
 class SearchHit:
     """A chunk that answers a query. ``document`` is the document's unique id.
 
-    What follows the explanation is postprocessors' work. Of a hit in ``grouped_hits`` the rank is that within its document.
+    The fields after ``explanation`` are set by postprocessors. In ``grouped_hits``, ``rank`` is the rank within the
+    document.
     """
 
     rank: int
@@ -52,17 +53,17 @@ class SearchHit:
     end: int
     metadata: dict[str, Any]
     scores: dict[str, float | None]
-    explanation: dict[str, Any] | None = None  # how it got its score, if that was asked for
+    explanation: dict[str, Any] | None = None  # how the score was computed, if requested
     highlights: list[Highlight] = field(default_factory=list)
-    passage: Span | None = None  # the part of the text that answers best
+    passage: Span | None = None  # the part of the text that best answers the query
     grouped_hits: list[SearchHit] = field(default_factory=list)  # other hits of the same document
-    context_before: list[Passage] = field(default_factory=list)  # in the document's order
+    context_before: list[Passage] = field(default_factory=list)  # in document order
     context_after: list[Passage] = field(default_factory=list)
-    duplicates: list[str] = field(default_factory=list)  # documents that say nearly the same, and were left out
+    duplicates: list[str] = field(default_factory=list)  # documents left out because their text is nearly the same
 
     @classmethod
     def from_dict(cls, told: Mapping[str, Any]) -> SearchHit:
-        """The hit that ``dataclasses.asdict``, and then perhaps JSON, made this of."""
+        """Rebuild a hit from the result of ``dataclasses.asdict``, also after a round trip through JSON."""
         passage = told.get("passage")
         return cls(
             **{

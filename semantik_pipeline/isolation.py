@@ -1,4 +1,4 @@
-"""What fails alone: one bad source, one operation in the trash, one step of maintenance keeps nothing else from going on."""
+"""Isolates failures: one failing source, operation or maintenance step does not stop the others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: What fails alone, by the name under which failures are counted.
+#: The isolated steps, by the name under which their failures are counted.
 Step = Literal[
     "leases",
     "bells",
@@ -40,8 +40,10 @@ STEPS: tuple[Step, ...] = get_args(Step)
 def isolated(
     runtime: Runtime, step: Step, about: str | None = None, *, but: tuple[type[Exception], ...] | type[Exception] = ()
 ) -> Iterator[None]:
-    """Whatever goes wrong inside, ``but`` for these, is logged, and counted as ``maintenance_failures`` of the step; what
-    comes after the block is done in any case. ``about``: which one of many it is."""
+    """Log an exception raised in the block and count it as ``maintenance_failures`` of the step, then continue.
+
+    Exceptions of the types ``but`` are raised again. ``about`` names the item the step works on, for the log.
+    """
     try:
         yield
     except but:

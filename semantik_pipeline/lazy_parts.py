@@ -1,4 +1,4 @@
-"""What a runtime is made of: parts that are made when they are first asked for, until the runtime is closed."""
+"""A descriptor for the parts of a runtime, which are made at their first use until the runtime is closed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ Part = TypeVar("Part")
 
 
 class part(cached_property[Part]):  # noqa: N801 - reads as the decorator that it is
-    """Made when it is first asked for and kept; PipelineError once the owner is ``closed``, for a thread that is still
-    at work then would start what nobody ends."""
+    """An attribute that is made at its first use and then kept.
+
+    It raises PipelineError once the owner is ``closed``: a thread that is still running then would otherwise start
+    something that nothing closes.
+    """
 
     def __get__(self, owner: Any, kind: Any = None) -> Part:  # type: ignore[override]
         if owner is not None and owner.closed:

@@ -1,7 +1,7 @@
-"""Log lines on standard error, one event a line, for people or as JSON, with the ids of what they are about.
+"""Logging to standard error: one event per line, as text or JSON, with the ids of what it is about.
 
-A line knows its worker. Who works on something says so with :func:`bound`; then lines of that thread, of the plugins
-that it calls and of its children carry the operation, the stage and the document.
+JSON lines name their worker. Code that works on a unit wraps it in :func:`bound`; lines of that thread, of the plugins
+it calls and of its child processes then have the operation, the stage and the document.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from semantik_pipeline.settings import Logs
 
-#: The roots of this project's loggers; every other one speaks up from warnings on.
+#: The root loggers of this project. All other loggers write warnings and errors only.
 OURS = ("semantik_pipeline", "semantik", "workers")
 
 _bound: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar("semantik_log_ids", default=None)
@@ -30,10 +30,10 @@ _bound: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar("
 
 @contextmanager
 def bound(**ids: Any) -> Iterator[None]:
-    """Lines that are logged in the block carry these ids, beside those of blocks around it. None: not known."""
+    """Add these ids to all lines logged in the block; ids of enclosing blocks stay. None values are ignored."""
     around = dict(_bound.get() or {})
     if "document" in ids:
-        around.pop("documents", None)  # this one of them
+        around.pop("documents", None)  # the new id is one of them
     token = _bound.set({**around, **{name: value for name, value in ids.items() if value is not None}})
     try:
         yield
@@ -42,13 +42,13 @@ def bound(**ids: Any) -> Iterator[None]:
 
 
 def carried(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, for another thread, where its lines carry the ids that are bound here now."""
+    """Wrap a function for another thread, so that its lines have the ids that are bound now."""
     context = contextvars.copy_context()
     return lambda *args: context.run(function, *args)
 
 
 def configure(settings: Logs, *, level: str | None = None) -> None:
-    """Send what is logged in this process to standard error, and nowhere else. ``level`` instead of the settings'."""
+    """Send this process's log to standard error, and nowhere else. ``level`` overrides the settings' level."""
     handler = Stderr()
     handler.setFormatter(JsonLines() if settings.format == "json" else Lines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
@@ -58,7 +58,7 @@ def configure(settings: Logs, *, level: str | None = None) -> None:
 
 
 class Stderr(logging.StreamHandler):
-    """Asks for ``sys.stderr`` at each line, because a progress display puts itself in its place for a while."""
+    """A handler that looks up ``sys.stderr`` for each line, because a progress display replaces it temporarily."""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.setStream(sys.stderr)
@@ -66,9 +66,10 @@ class Stderr(logging.StreamHandler):
 
 
 class JsonLines(logging.Formatter):
-    """``{"time", "level", "logger", "message", "worker"}``, the ids that are known, and ``exception`` where there is one.
+    """Formats JSON: ``{"time", "level", "logger", "message", "worker"}``, the bound ids, and ``exception`` if any.
 
-    Times are UTC. No line has a lone surrogate, which no JSON reader takes, or anything of a credential's shape.
+    Times are UTC. Lone surrogates, which JSON parsers reject, are replaced, and texts with the shape of a credential
+    are removed.
     """
 
     def __init__(self) -> None:
@@ -91,7 +92,7 @@ class JsonLines(logging.Formatter):
 
 
 class Lines(logging.Formatter):
-    """``TIME LEVEL logger: message [id=value ...]``, and a traceback below it where there is one."""
+    """Formats text: ``TIME LEVEL logger: message [id=value ...]``, followed by the traceback if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
         ids = " ".join(f"{name}={value}" for name, value in (_bound.get() or {}).items())
@@ -102,8 +103,10 @@ class Lines(logging.Formatter):
 
 
 def worker_id() -> str:
-    """How this process is called in the ledger and in logs: ``host:pid:mark``. One that runs its program anew keeps its
-    pid, and not its mark."""
+    """Return this process's name in the ledger and in logs, ``host:pid:mark``.
+
+    A process that executes its program again keeps its pid but gets a new mark.
+    """
     return f"{socket.gethostname()}:{os.getpid()}:{_mark(os.getpid())}"
 
 
@@ -127,17 +130,17 @@ def _speaks_unicode(stream: TextIO) -> bool:
     return (getattr(stream, "encoding", None) or "").lower().replace("-", "") == "utf8"
 
 
-#: Invisible, but at home in the middle of words: soft hyphen, zero-width joiners and the like.
+#: Invisible characters that occur inside words and are kept: soft hyphen, zero-width joiners and similar ones.
 _HARMLESS = frozenset("\u00ad\u200b\u200c\u200d\ufeff")
 
 
 def printable(text: str) -> str:
-    """The text on one line: line ends, other control characters, lone surrogates and the like become escapes."""
+    """Return the text on one line: line ends, other control characters and lone surrogates become escapes."""
     return "".join(c if c.isprintable() or c in _HARMLESS else _escape(c) for c in text)
 
 
 def _escape(character: str) -> str:
-    if "\udc80" <= character <= "\udcff":  # a byte of a file name that is no UTF-8
+    if "\udc80" <= character <= "\udcff":  # a byte of a file name that is not UTF-8
         return f"\\x{ord(character) - 0xDC00:02x}"
     if character.isspace() and not character.isascii():
         return " "

@@ -1,4 +1,4 @@
-"""maintenance: what keeps the pipeline going by itself. Leaves nothing behind; doing it twice does no harm."""
+"""The stage ``maintenance``: periodic work that keeps the pipeline running. Idempotent; it has no output of its own."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ log = logging.getLogger(__name__)
 #: Seconds between sweeps of the caches.
 SWEEP = 3600.0
 
-#: Seconds that one tick gives to removals, and to a sweep. The rest is the next tick's: expired leases and schedules
-#: don't wait for a hundred thousand deletions.
+#: Seconds that one tick spends on each long task (removals, a sweep and others). The next tick continues it: expired
+#: leases and schedules must not wait for a hundred thousand deletions.
 SLICE = 2.0
 
-#: Under which name the ledger keeps when the last tick was.
+#: The ledger's name for the time of the last tick.
 TICK = "tick"
 
-#: Under which name it keeps when leases were spared last.
+#: The ledger's name for the time when leases were last spared.
 SPARED = "spare"
 
 HOUR, DAY = 3600.0, 86400.0
 
 
 def tick(runtime: Runtime, *, alone: bool = False) -> bool:
-    """Free expired leases, ring for all that is due, mend what lost its lease, finish operations, begin scheduled syncs,
-    and go on with what takes long. Returns whether something of that could go on at once.
+    """Run all maintenance steps; return whether one of the long tasks could continue at once.
 
-    Bells come first, and each step fails alone: whatever goes wrong with a source, an operation or the store, everything
-    else goes on. Raises ServiceUnavailable if the ledger is away.
+    The steps: free expired leases, ring for all due work, reconcile points written without a lease, finish operations,
+    begin scheduled syncs, and continue long tasks. Each step fails alone, so a failing source, operation or store does
+    not stop the others. Raises ServiceUnavailable if the ledger is unavailable.
 
-    ``alone``: no other worker lives, so every lease is a dead one's.
+    ``alone``: no other worker is alive, so every lease belongs to a dead worker.
     """
     spared = False
     with isolated(runtime, "leases", but=ServiceUnavailable):
@@ -75,14 +75,16 @@ def tick(runtime: Runtime, *, alone: bool = False) -> bool:
 
 
 def work(runtime: Runtime) -> bool:
-    """What a bell asks for: a tick, or, right after one, only to go on with what takes long. Returns as they do."""
+    """Run a tick, or, shortly after a tick, only continue the long tasks; return whether one could continue at once."""
     lately = time.monotonic() - runtime.ticked < runtime.settings.work.poll
     return advance(runtime) if lately else tick(runtime)
 
 
 def advance(runtime: Runtime) -> bool:
-    """Go on with what takes long, for about SLICE seconds each, and ring for what that made due. Returns whether something
-    of it could go on at once."""
+    """Continue each long task for about SLICE seconds, and ring for the units that became due.
+
+    Returns whether a task could continue at once.
+    """
     more = False
     steps: tuple[tuple[Step, Callable[..., bool]], ...] = (
         ("holds", running.advance_holds),
@@ -105,7 +107,7 @@ def advance(runtime: Runtime) -> bool:
 
 
 def _free(runtime: Runtime, alone: bool) -> bool:
-    """Free what dead workers held; returns whether everybody was spared instead."""
+    """Free the leases of dead workers, or spare all leases after an outage; return whether they were spared."""
     settings = runtime.settings.work
     units: list[expired_leases.Death] = []
     freed = 0
@@ -114,7 +116,7 @@ def _free(runtime: Runtime, alone: bool) -> bool:
         if spared:
             expired_leases.spare(
                 tx, seconds=2 * settings.lease_renewal
-            )  # what it can't is not held against anybody in this tick
+            )  # a lease that can't be spared is not counted as a death in this tick either
             chores.note(tx, SPARED)
         else:
             units = expired_leases.expire(
@@ -131,14 +133,17 @@ def _free(runtime: Runtime, alone: bool) -> bool:
 
 
 def reconcile(runtime: Runtime) -> None:
-    """Have somebody look again at points that may have been written without a lease."""
+    """Send documents whose points may have been written without a lease through ``upsert`` again."""
     with runtime.ledger.write() as tx:
         reconciling.reconcile(tx)
 
 
 def settle(runtime: Runtime) -> None:
-    """Finish the operations that have nothing left to do, each in a transaction of its own: nobody waits for locks on those
-    that go on. Whatever goes wrong with one keeps no other from its end, but for a ledger that is away."""
+    """Finish the operations that have nothing left to do.
+
+    Each is finished in its own transaction, so that nothing waits for locks on operations that continue. A failure of
+    one does not stop the others, except if the ledger is unavailable.
+    """
 
     def each(one: int) -> AbstractContextManager[None]:
         return isolated(runtime, "operations", f"operation {one}", but=ServiceUnavailable)
@@ -156,9 +161,12 @@ def _begin_due(runtime: Runtime) -> None:
 
 
 def _slept(runtime: Runtime, tx: Transaction) -> bool:
-    """Whether no tick came for so long that workers which live may have lost their leases as well: the ledger was away, or
-    the host slept. That is no death, and is held against nobody. A tick that spared them and did not come to its end in
-    time was the last one to do so: where ticks take long themselves, the dead would be spared for ever."""
+    """Whether there was no tick for so long that living workers may have lost their leases too.
+
+    Then the ledger was unavailable or the host slept, and lost leases are not counted as deaths. If the last sparing
+    tick has not been noted as ended (:func:`_note_end`), this returns False: where ticks take as long as an outage,
+    dead workers would otherwise be spared forever.
+    """
     age, spared = chores.age(tx, TICK), chores.age(tx, SPARED)
     if age is None or (spared is not None and spared < age):
         return False
@@ -166,13 +174,15 @@ def _slept(runtime: Runtime, tx: Transaction) -> bool:
 
 
 def _outage(runtime: Runtime) -> float:
-    """Seconds without a tick after which the leases of the living may be over."""
+    """Return the seconds without a tick after which leases of living workers may have expired."""
     return runtime.settings.work.lease + 2 * runtime.settings.schedule.tick
 
 
 def _note_end(runtime: Runtime) -> None:
-    """A tick that spared everybody ends, and counts as an ordinary one from here on: if the next one is late, that is
-    another outage. One that took as long as an outage does not count."""
+    """Record the end of a tick that spared all leases, so that a late next tick counts as a new outage.
+
+    A tick that itself took as long as an outage is not recorded.
+    """
     with runtime.ledger.write() as tx:
         took = chores.age(tx, SPARED)
         if took is not None and took <= _outage(runtime):
@@ -180,7 +190,7 @@ def _note_end(runtime: Runtime) -> None:
 
 
 def ring_due(runtime: Runtime) -> list[str]:
-    """Ring for every stage that has a unit which could be claimed now."""
+    """Ring for every stage that has a unit which could be claimed now; return these stages."""
     with runtime.ledger.read() as tx:
         stages = due.stages(tx)
         if any(sync.sources_due(tx)):
@@ -191,11 +201,13 @@ def ring_due(runtime: Runtime) -> list[str]:
 
 
 def _sweep(runtime: Runtime) -> bool:
-    """Go on with this process's sweep, or begin one: once an hour, by one worker. Returns whether it goes on. One that
-    its process does not live to end is made up for by the next."""
+    """Continue this process's sweep, or begin one; return whether it is unfinished.
+
+    A sweep begins once an hour, in one worker. If the process dies during a sweep, the next sweep does the rest.
+    """
     until = time.monotonic() + SLICE
     if not runtime.sweeping.acquire(blocking=False):
-        return False  # another thread is at it
+        return False  # another thread is sweeping
     try:
         if runtime.sweep is None:
             with runtime.ledger.write() as tx:
@@ -208,15 +220,17 @@ def _sweep(runtime: Runtime) -> bool:
         runtime.sweep = None
         return False
     except BaseException:
-        runtime.sweep = None  # a generator that raised is over
+        runtime.sweep = None  # a generator that raised can't continue
         raise
     finally:
         runtime.sweeping.release()
 
 
 def _pieces(runtime: Runtime) -> Iterator[None]:
-    """Remove what is too old, and cached results and stored bodies that nothing refers to: a short transaction, or a
-    folder of bodies, between two yields."""
+    """Remove expired rows, and cached results and stored bodies that nothing refers to.
+
+    Each step between two yields is one short transaction, or one folder of bodies.
+    """
     kept = runtime.settings.retention
     cached = kept.cache_days * DAY
     for sweep in (forgetting.sweep_embeddings, forgetting.sweep_extractions):
@@ -249,7 +263,7 @@ def _pieces(runtime: Runtime) -> Iterator[None]:
 
 
 def _lost_words(runtime: Runtime) -> Iterator[None]:
-    """Comes last and fails alone: nothing else of a sweep needs the store."""
+    """Remove unused words last and separately, because only this part of a sweep needs the store."""
     try:
         yield from vocabulary.sweep(runtime)
     except PipelineError as error:

@@ -1,5 +1,4 @@
-"""What callers ask for and what takes time: index, retry, drop. The pipeline's workers do it; here it is begun and
-waited for."""
+"""Begins, waits for, pauses, resumes, cancels and retries operations. Workers do their work."""
 
 from __future__ import annotations
 
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceRequest:
-    """A source to sync: which connector, what a person calls it, its configuration."""
+    """A source to sync: its connector, its display name and its configuration."""
 
     connector: str
     name: str
@@ -44,9 +43,11 @@ class SourceRequest:
 def folder_source(
     path: Path, *, include: Sequence[str] = (), exclude: Sequence[str] = (), recursive: bool = True
 ) -> SourceRequest:
-    """The source that a path on the command line means; ``../papers`` and ``~/papers`` may be the same one. Links are kept
-    as they are. Raises UsageError for a path that does not exist."""
-    absolute = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - absolute() leaves ".." in it
+    """Return the source for a path on the command line; ``../papers`` and ``~/papers`` may be the same source.
+
+    Symbolic links are not resolved. Raises UsageError for a path that does not exist.
+    """
+    absolute = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - Path.absolute() would keep ".."
     if not absolute.exists():
         raise UsageError(f"{path} does not exist.", "Give the path of a folder or a file.")
     config: dict[str, Any] = {"path": str(absolute), "recursive": recursive}
@@ -66,14 +67,14 @@ def begin_sync(
     allow_deletions: bool = False,
     full: bool = False,
 ) -> int:
-    """Register the sources, make them due, and return the operation's id. Nothing is read yet. A source that is named
-    twice is synced once, as it was named last.
+    """Register the sources, make them due, and return the operation's id. Nothing is read yet.
 
-    ``full`` lets connectors name everything that could tell what changed since the last run.
+    If a source is listed twice, the last entry counts. ``full`` makes connectors list everything, even if they could
+    list only what changed since the last run.
     """
     sources = list({(source.connector, source.name): source for source in sources}.values())
     for source in sources:
-        runtime.host.effective_config(source.connector, source.config, kind="connector")  # refuse bad ones at once
+        runtime.host.effective_config(source.connector, source.config, kind="connector")  # reject invalid ones early
     found = runtime.collection(collection, config)
     with runtime.ledger.write() as tx:
         operation_id = lifecycle.begin(tx, found.id, "sync")
@@ -87,22 +88,24 @@ def begin_sync(
 
 
 def begin_retry(runtime: Runtime, documents: Sequence[dict[str, Any]]) -> int:
-    """Let quarantined documents run again from their first stage; those that never were fetched wait for a sync."""
+    """Restart quarantined documents at their first stage; documents that were never fetched wait for a sync."""
     return _begin_for(runtime, documents, "retry", revisions.retry_documents)
 
 
-#: Documents in quarantine, as a rerun's filter.
+#: A rerun's filter for documents in quarantine.
 QUARANTINED: dict[str, Any] = {"must": [{"key": "status", "match": {"value": "quarantined"}}]}
 
 
 def begin_retry_of_quarantined(runtime: Runtime, collection: str) -> int:
-    """The same of all documents of the collection that are in quarantine: the first of them are on their way then,
-    maintenance sends the others. Raises UsageError if there are none."""
+    """Restart all quarantined documents of the collection; return the operation's id.
+
+    The first documents are restarted here, the others by maintenance. Raises UsageError if there are none.
+    """
     return rerun(runtime, collection, QUARANTINED)
 
 
 def begin_drop(runtime: Runtime, documents: Sequence[dict[str, Any]], *, purge: bool = False) -> int:
-    """Remove documents from the index. One that its source still has comes back with the source's next sync."""
+    """Remove documents from the index. A document that its source still has returns with the source's next sync."""
     trash = not purge and runtime.settings.retention.trash_days > 0
     return _begin_for(runtime, documents, "delete", partial(revisions.drop_documents, trash=trash))
 
@@ -122,9 +125,11 @@ def _begin_for(runtime: Runtime, documents: Sequence[dict[str, Any]], kind: str,
 
 
 def wait(runtime: Runtime, operation_id: int, on_progress: Callable[[Progress], None] | None = None) -> Progress:
-    """Wait until the operation is finished, however long somebody pauses it. Raises what stops the whole process (a
-    full disk). Where this process works alone: PipelineError if nobody can do what is left; the operation stays, and
-    goes on with the next run that can. A fleet may get a worker that can, so there the wait goes on."""
+    """Wait until the operation is finished, even while it is paused. Raises errors that stop the process (full disk).
+
+    Without a fleet, it raises PipelineError if this process can't do the remaining work; the operation stays and
+    continues with the next run that can. A fleet may get a suitable worker, so there the wait continues.
+    """
     began = time.monotonic()
     stuck_since: float | None = None
     while True:
@@ -146,8 +151,8 @@ def wait(runtime: Runtime, operation_id: int, on_progress: Callable[[Progress], 
 
 
 def _hopeless(runtime: Runtime, progress: Progress, stuck_since: float | None) -> bool:
-    """Whether this process, which works alone, can't go on: it has waited for long, or plugin and model that it has loaded
-    can't do what is left, which no wait changes."""
+    """Whether this process, without a fleet, can't continue: it was blocked for long, or its loaded plugin or model can't
+    do the remaining work, which waiting does not change."""
     reason = progress.reason or ""
     if time.monotonic() - (stuck_since or time.monotonic()) > PATIENCE or runtime.left.lasts(reason):
         return True
@@ -158,7 +163,7 @@ def _hopeless(runtime: Runtime, progress: Progress, stuck_since: float | None) -
 
 
 def look(runtime: Runtime, operation_id: int) -> Progress:
-    """How far the operation is now, and what blocks it."""
+    """Return the operation's current progress, and the reason if it is blocked."""
     with runtime.ledger.read() as tx:
         progress = lifecycle.progress(tx, operation_id)
         if progress.state != "running":
@@ -167,13 +172,15 @@ def look(runtime: Runtime, operation_id: int) -> Progress:
 
 
 def living(runtime: Runtime, tx: Transaction) -> list[WorkerRow] | None:
-    """The fleet's living workers; None where one process does everything."""
+    """Return the fleet's living workers; None if one process does everything."""
     return workers.living(tx) if runtime.settings.fleet else None
 
 
 def _pause_until_ended(runtime: Runtime, operation_id: int, seconds: float, interval: float) -> None:
-    """Sleep between two looks at the progress, which cost more the larger the operation is; ask at this interval whether
-    it has ended."""
+    """Sleep for up to ``seconds``, but return early when the operation ends; check for that every ``interval`` seconds.
+
+    Reading the full progress costs more the larger the operation is, so it is done less often than this check.
+    """
     until = time.monotonic() + seconds
     while time.monotonic() < until and runtime.fatal is None:
         time.sleep(interval)
@@ -183,45 +190,47 @@ def _pause_until_ended(runtime: Runtime, operation_id: int, seconds: float, inte
 
 
 def ask_interval(waited: float) -> float:
-    """Seconds between two questions whether an operation has ended that was waited for so long: its end is noticed soon,
-    and asking takes little of a processor that the model could use."""
+    """Return the seconds between two checks whether an operation has ended, after ``waited`` seconds.
+
+    Short enough to notice the end soon, long enough to leave the processor to the model.
+    """
     return min(LONGEST, max(SHORTEST, waited / 50))
 
 
 SHORTEST, LONGEST = 0.03, 0.2
 
-#: Seconds between two looks at an operation's progress, at least and at most: one takes some milliseconds of a processor,
-#: and more the larger the operation is.
+#: Minimum and maximum seconds between two reads of an operation's progress. A read takes some milliseconds of processor
+#: time, more for a larger operation.
 LOOK, MOST = 0.5, 5.0
 
-#: Seconds that all units of an operation may be blocked before waiting for it is given up.
+#: Seconds that all units of an operation may be blocked before the wait for it ends with an error.
 PATIENCE = 30.0
 
 
 def pause(runtime: Runtime, operation_id: int) -> int:
-    """Let nobody take what the operation has left; returns how many documents wait."""
+    """Pause the operation: nobody claims its remaining units. Returns the number of documents that wait."""
     return _steer(runtime, operation_id, "pause", holds.pause)
 
 
 def resume(runtime: Runtime, operation_id: int) -> int:
-    """Let a paused operation go on, and call for whoever works on it; returns how many documents were let go."""
+    """Resume a paused operation and ring for workers; returns the number of documents that were released."""
     freed = _steer(runtime, operation_id, "resume", holds.resume)
     ring_all(runtime)
     return freed
 
 
 def cancel(runtime: Runtime, operation_id: int) -> int:
-    """Stop reading and park what is not finished (see ``ledger/operations/holds.py``); returns how many documents are parked."""
+    """Stop reading and park unfinished documents (``ledger/operations/holds.py``); return how many are parked."""
     parked = _steer(runtime, operation_id, "cancel", _cancel)
     with runtime.ledger.write() as tx:
         lifecycle.settle(tx, operation_id)
-    runtime.ring("upsert")  # its deletions
-    runtime.ring("maintenance")  # what it built
+    runtime.ring("upsert")  # for its deletions
+    runtime.ring("maintenance")  # to remove what it built
     return parked
 
 
 def _cancel(tx: Transaction, operation_id: int) -> None:
-    """One that builds a generation ends at once; maintenance removes what it built."""
+    """Cancel the operation. One that builds a generation ends at once; maintenance removes what it built."""
     build = builds.of_operation(tx, operation_id)
     if build is None:
         holds.cancel(tx, operation_id)
@@ -233,8 +242,8 @@ def _cancel(tx: Transaction, operation_id: int) -> None:
 
 
 def _steer(runtime: Runtime, operation_id: int, event: str, change: Callable[[Transaction, int], None]) -> int:
-    """Change the operation's state, then hold its units, or let them go, however many. If this process dies meanwhile, maintenance goes on
-    with them. Returns of how many documents they were changed."""
+    """Change the operation's state, then hold or release all of its units; return the number of documents changed.
+    If this process dies in between, maintenance continues."""
     with runtime.ledger.write() as tx:
         change(tx, operation_id)
         audit_trail.record(tx, event=f"operation.{event}", subject=operation_reports.name(tx, operation_id))
@@ -245,15 +254,15 @@ def _steer(runtime: Runtime, operation_id: int, event: str, change: Callable[[Tr
 
 
 def advance_holds(runtime: Runtime, *, seconds: float) -> bool:
-    """Go on with the units of operations that were paused, let go on or cancelled and that don't follow yet, for about so many
-    seconds; there is always time for some of each. Returns whether more could be done at once."""
+    """Continue to hold or release units of paused, resumed or cancelled operations, for about ``seconds`` seconds.
+    Each operation makes some progress even if time is short. Returns whether more could be done at once."""
     with runtime.ledger.read() as tx:
         left = pending_holds.operation_ids(tx)
     return _advance(runtime, "holds", left, holding.apply, seconds)
 
 
 def advance_taking_up(runtime: Runtime, *, seconds: float) -> bool:
-    """Go on with what operations take up of what others left unfinished, in the same way."""
+    """Continue, in the same way, to assign unfinished documents of other operations to operations that retry them."""
     with runtime.ledger.read() as tx:
         left = [one.operation_id for one in unfinished.pending(tx)]
     return _advance(runtime, "taking_up", left, take_up, seconds)
@@ -274,12 +283,12 @@ def _advance(
 
 
 def retry(runtime: Runtime, operation_id: int) -> int:
-    """Run again, as an operation of its own, what one that has ended left unfinished; returns the new one's id. The first
-    documents are on their way then, maintenance sends the others.
+    """Run again, as a new operation, what a finished one left unfinished; return the new operation's id.
 
-    Documents in quarantine begin anew, those that were parked go on where they were, sources that failed, were
-    cancelled or could not be read as a whole are read again, and a rerun looks at the documents that it did not come to.
-    Raises UsageError if it has not ended, or left nothing.
+    The first documents are assigned here, the others by maintenance. Quarantined documents start from the beginning;
+    parked ones continue at their stage; sources that failed, were cancelled or could not be read completely are read
+    again; a rerun continues with the documents it did not reach. Raises Conflict if the operation has not ended,
+    UsageError if it left nothing.
     """
     with runtime.ledger.read() as tx:
         name = operation_reports.name(tx, operation_id)
@@ -290,7 +299,7 @@ def retry(runtime: Runtime, operation_id: int) -> int:
         otherwise = "`semantik sources sync` looks for changes, and `semantik sources remove` removes a source."
         raise UsageError(f"{name} left nothing unfinished.", otherwise)
     with runtime.ledger.write() as tx:
-        fair_queue.owners(tx, [], more=left.sources)  # before the operation
+        fair_queue.owners(tx, [], more=left.sources)  # lock order: sources before the operation
         further = reruns.take_over(tx, left.rerun) if left.rerun is not None else None
         if further is not None:
             again = further.operation_id
@@ -307,7 +316,7 @@ def retry(runtime: Runtime, operation_id: int) -> int:
 
 
 def take_up(runtime: Runtime, operation_id: int) -> bool:
-    """Let some of what others left unfinished be the operation's; returns whether there may be more."""
+    """Assign some of the unfinished documents of other operations to this one; return whether there may be more."""
     with runtime.ledger.read() as tx:
         left = unfinished.pending(tx, only=operation_id)
         ids = unfinished.following(tx, left[0]) if left else []
@@ -318,14 +327,14 @@ def take_up(runtime: Runtime, operation_id: int) -> bool:
 
 
 def ring_all(runtime: Runtime) -> None:
-    """Call for workers of every stage, and for who goes on with slices; one that finds nothing due goes away again."""
+    """Ring for every stage, ``sync`` and ``maintenance``. A worker that finds nothing due stops at once."""
     for stage in (*reversed(STAGES), "sync", "maintenance"):
         runtime.ring(stage)
 
 
 def optimize(runtime: Runtime, collection: str) -> None:
-    """Let the store build what makes searches faster, if its index has grown enough; may take long. Where it can't, that is
-    told, and nothing is lost by it."""
+    """Let the store optimize the index for faster searches, if it has grown enough; may take long. A failure is logged,
+    and the index stays usable."""
     view = runtime.ledger.search_view(collection)
     with isolated(runtime, "optimize", f"collection {collection}"):
         runtime.host.call(runtime.store.optimize, view.index)

@@ -1,4 +1,4 @@
-"""Which process owns a data folder: the note that it leaves, and the error for a second process."""
+"""Ownership of a data folder: the file that names the owning process, and the error for a second process."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ from typing import Any
 
 from semantik_pipeline.errors import DataFolderInUse
 
-#: Says in the data folder which process owns it: ``{"pid", "command"}``, and ``url`` of one that serves.
+#: The file in the data folder that names its owner: ``{"pid", "command"}``, and ``url`` if the owner is a server.
 OWNER_NOTE = "owner.json"
 
-#: Holds the admin key of an embedded server, for whoever may read the data folder.
+#: The file with the admin key of an embedded server, for users who may read the data folder.
 KEY_FILE = "admin.key"
 
 
-#: Names the embedded index in its data folder. Hosts, and folders inside containers, may be called alike.
+#: The file with the id of the embedded index. Host names and folder paths are not unique, for example in containers.
 INDEX_NAME = "index.id"
 
 
 def index_name(folder: Path, *, make: bool = False) -> str:
-    """What the embedded index of this folder is called among those of other hosts; "" if no process has owned it yet.
-    ``make``: then it gets a name, from its owner."""
+    """Return the id of the folder's embedded index, unique among hosts; "" if no process has owned it yet.
+
+    With ``make``, a missing id is created; only the owner may do that.
+    """
     file = folder / INDEX_NAME
     try:
         return file.read_text("utf-8").strip()
@@ -36,7 +38,7 @@ def index_name(folder: Path, *, make: bool = False) -> str:
 
 
 def in_use(folder: Path, note: Path) -> DataFolderInUse:
-    """The error of a second process, naming the first."""
+    """Return the error for a second process; it names the first."""
     owner = read_note(note)
     who = f"process {owner['pid']} ({owner['command']})" if owner else "another process"
     return DataFolderInUse(
@@ -47,9 +49,10 @@ def in_use(folder: Path, note: Path) -> DataFolderInUse:
 
 
 def local_server(folder: Path) -> tuple[str, str] | None:
-    """URL and admin key of the server that owns this folder; None if none does, or its key is not for this user.
+    """Return URL and admin key of the server that owns this folder.
 
-    The lock says that it lives: what a killed one left in the folder must not lead to whoever took its port since.
+    Returns None if no server owns it or its key is not readable for this user. The lock shows that the server is alive:
+    after a server was killed, another program may have taken the port in the file it left behind.
     """
     note = read_note(folder / OWNER_NOTE)
     if note is None or "url" not in note or not _locked(folder / "owner.lock"):
@@ -78,7 +81,7 @@ def _locked(lock: Path) -> bool:
 
 
 def read_note(note: Path) -> dict[str, Any] | None:
-    """An owner's note; None for one that is absent, or half written."""
+    """Read an owner's file; return None if it is absent or incomplete."""
     try:
         found = json.loads(note.read_text("utf-8"))
         url = {"url": str(found["url"])} if "url" in found else {}

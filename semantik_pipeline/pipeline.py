@@ -1,8 +1,8 @@
-"""The stages of the pipeline, and the loop of a task. Read this file first.
+"""The pipeline's stage table and the loop of a task. Read this file first.
 
-A document goes sync → chunk → extract → embed → upsert. The ledger holds the work, the broker only rings a bell: a
-task that hears the bell of a stage claims due documents from the ledger, works, saves, rings the next stage after the
-commit, and claims again until the stage is dry or its time is over; then it rings itself if work is left.
+A document goes sync → chunk → extract → embed → upsert. The ledger holds the work; the broker only carries bells. The
+task that receives a stage's bell claims due documents from the ledger, works, saves, rings the next stage after the
+commit, and claims again until the stage has no due unit or its time is over; then it rings itself if work is left.
 """
 
 from __future__ import annotations
@@ -25,9 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A stage of documents: what runs it, how many documents and chunks its least claim takes, how many times as much its
-    largest, and how long a piece of it may take without anything being saved, in seconds. ``prepare`` loads what it works
-    with."""
+    """A stage that processes documents.
+
+    ``run`` runs the stage and ``prepare`` loads what it needs. ``documents`` and ``chunks`` limit its smallest claim;
+    its largest claim is ``largest`` times as large. ``deadline`` is how many seconds it may work without saving
+    anything.
+    """
 
     run: Callable[[Runtime, Claims], None]
     prepare: Prepare
@@ -57,7 +60,7 @@ STAGES: dict[str, Stage] = {
         prepare=embed.prepare,
         documents=256,
         chunks=lambda settings: settings.embed.pool_chunks,
-        largest=1,  # its claims overlap, and it is slow where there is no GPU
+        largest=1,  # its claims overlap, and it is slow without a GPU
         deadline=lambda settings: settings.embed.progress_timeout,
     ),
     "upsert": Stage(
@@ -69,22 +72,22 @@ STAGES: dict[str, Stage] = {
     ),
 }
 
-#: Time slices that a loop over documents lasts, up to a minute. Others don't wait for its end, since each claim is the fair
-#: queue's choice anew; and whoever ends a loop with work left is idle until one of the next bells happens to reach this
-#: process.
+#: Maximum length of a loop over documents: this many time slices, but at most a minute (or one slice if longer).
+#: Long loops do not delay other work, since each claim is a new decision of the fair queue. Ending a loop with work
+#: left costs time: the process is idle until a later bell happens to reach it.
 SLICES, MINUTE = 12, 60.0
 
-#: Seconds between two looks for operations that are done, while the last stage goes on.
+#: Seconds between two checks for finished operations while the last stage is running.
 OFTEN = 0.1
 
-#: Every queue: the stages of documents, and those whose units are sources and ticks.
+#: All queues: the stages of documents, ``sync`` (its units are sources) and ``maintenance`` (its units are ticks).
 QUEUES = ("sync", *STAGES, "maintenance")
 
 
 def work_on(runtime: Runtime, stage: str) -> None:
-    """What a task does: work on a stage until it is dry or its time is over, then ring for what is left.
+    """Run a task: work on a stage until it is dry or its time is over, then ring if work is left.
 
-    A bell that rings while enough loops of the stage run in this process makes one of them look once more.
+    If the stage already has its maximum of loops in this process, the bell makes one of them check for work once more.
     """
     with runtime.gates.entering(stage) as gate:
         left = False
@@ -98,7 +101,7 @@ def work_on(runtime: Runtime, stage: str) -> None:
 
 
 def _run(runtime: Runtime, name: str) -> bool:
-    """One loop of a stage, or a slice of sources; returns whether work may be left."""
+    """Run one loop of a stage, one slice of a source, or maintenance; return whether work may be left."""
     settings, began = runtime.settings, time.monotonic()
     if name == "maintenance":
         return maintenance.work(runtime)
@@ -121,29 +124,31 @@ def _run(runtime: Runtime, name: str) -> bool:
 
 
 def longest_loop(settings: Settings) -> float:
-    """Seconds after which a loop over documents begins nothing more."""
+    """Return the seconds after which a loop over documents claims nothing more."""
     time_slice = settings.work.time_slice
     return max(time_slice, min(SLICES * time_slice, MINUTE))
 
 
 class Settling:
-    """Finishes operations between the claims of a loop, every so many seconds: beside a large source a stage is never dry,
-    and who waits for a small one would wait for the loop's end. It takes a twentieth of the time at most; right after units
-    of a small source, up to half of it."""
+    """Finishes operations between the claims of a loop, every ``seconds`` seconds.
+
+    During a large source a stage is never dry, and a caller who waits for a small source would wait for the end of the
+    loop. Checks take at most a twentieth of the time; right after units of a small source, at most half of it.
+    """
 
     def __init__(self, runtime: Runtime, seconds: float) -> None:
         self._runtime = runtime
         self._seconds = seconds
         self._due = time.monotonic() + seconds
         self._soonest = 0.0
-        self._owed = False  # a small source has come to its end since
+        self._owed = False  # whether a small source has finished since the last check
 
     def __call__(self, *, after_small: bool = False) -> None:
         began = time.monotonic()
         self._owed |= after_small
         if began >= (self._soonest if self._owed else self._due):
             self._owed = False
-            with isolated(self._runtime, "operations"):  # nothing of that is of the claims' units
+            with isolated(self._runtime, "operations"):  # a failure here must not affect the claimed units
                 maintenance.settle(self._runtime)
             ended = time.monotonic()
             self._due = ended + max(self._seconds, 20 * (ended - began))

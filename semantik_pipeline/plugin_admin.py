@@ -1,7 +1,8 @@
-"""Plugins as the CLI and the API see and change them. A change is one of the shared state file, which is what counts;
-the ledger mirrors it, for history and health, and keeps who did it in its audit trail.
+"""Plugin administration for the CLI and the API. A change is a change of the shared state file, the source of truth.
 
-A ledger that is away, or not made yet, hinders no change; the next change, or server, mends its mirror from the file.
+The ledger has a mirror of the file, for history and health, and an audit trail of who changed what. Changes also work
+without a ledger (unavailable or not created yet); the next change, or a starting server, updates the mirror from the
+file.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ Options = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Offer:
-    """A loaded plugin as something to choose."""
+    """A loaded plugin that a user can choose, with its capabilities and configuration fields."""
 
     plugin: LoadedPlugin
     capabilities: Options
@@ -44,8 +45,10 @@ class Offer:
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """Who works with what the state file says now, and who still with what it said before: ids of living workers, and
-    whether this process is current."""
+    """Ids of living workers that have loaded the present state file (``current``) or an older one (``outdated``).
+
+    ``here`` says whether this process has loaded the present one.
+    """
 
     revision: int | None
     current: list[str]
@@ -57,7 +60,7 @@ class Spread:
 
 
 def list_plugins(runtime: Runtime, kind: str | None = None, *, health: bool = False) -> tuple[PluginInfo, ...]:
-    """Everything that is installed, as :func:`administer.list_plugins` has it; with ``health`` asked, and noted."""
+    """Return every installed plugin, as :func:`administer.list_plugins` does. Health is also stored in the ledger."""
     settings = runtime.settings
     found = administer.list_plugins(settings.state_file, kind, health, settings.plugin.health_timeout, settings.offered)
     if health:
@@ -66,7 +69,7 @@ def list_plugins(runtime: Runtime, kind: str | None = None, *, health: bool = Fa
 
 
 def show_plugin(runtime: Runtime, plugin_id: str, *, health: bool = False) -> PluginInfo:
-    """One plugin, likewise. Raises PluginNotFoundError or StateFileError."""
+    """Return one plugin, in the same form. Raises PluginNotFoundError or StateFileError."""
     settings = runtime.settings
     found = administer.show_plugin(
         settings.state_file, plugin_id, health, settings.plugin.health_timeout, settings.offered
@@ -77,13 +80,13 @@ def show_plugin(runtime: Runtime, plugin_id: str, *, health: bool = False) -> Pl
 
 
 def manifest(runtime: Runtime, plugin_id: str) -> PluginManifest:
-    """What an enabled plugin says of itself. Raises PluginNotFoundError, for one that is disabled or fails, too."""
+    """Return an enabled plugin's manifest. Raises PluginNotFoundError, also if it is disabled or failed to load."""
     registry, _ = load_plugins(read_state(runtime.settings.state_file))
     return registry.get(plugin_id).manifest
 
 
 def offers(runtime: Runtime, kind: str) -> list[Offer]:
-    """The enabled plugins of a kind, with what they can do and how they are configured."""
+    """Return the enabled plugins of a kind, with their capabilities and configuration fields."""
     registry, _ = load_plugins(read_state(runtime.settings.state_file))
     return [
         Offer(plugin=plugin, capabilities=capabilities_of(plugin), fields=fields_of(plugin))
@@ -92,13 +95,13 @@ def offers(runtime: Runtime, kind: str) -> list[Offer]:
 
 
 def last_health(runtime: Runtime) -> dict[str, str]:
-    """Plugin id -> the status that was last found, by whomever."""
+    """Return plugin id -> the status of its last health check in any process."""
     with runtime.ledger.read() as tx:
         return {plugin_id: row["health_status"] for plugin_id, row in plugin_configs.read_all(tx).items()}
 
 
 def spread(runtime: Runtime) -> Spread:
-    """Who has loaded the present state file."""
+    """Return which workers have loaded the present state file."""
     current = fleet.current_state(runtime)
     with runtime.ledger.read() as tx:
         living = ledger_workers.living(tx)
@@ -115,17 +118,20 @@ def spread(runtime: Runtime) -> Spread:
 
 
 def enable(runtime: Runtime, plugin_id: str) -> PluginInfo:
-    """Enable a plugin; the answer says whether it loads. Raises PluginNotFoundError or StateFileError."""
+    """Enable a plugin; the result shows whether it loads. Raises PluginNotFoundError or StateFileError."""
     return _noted(runtime, "enable", administer.enable(runtime.settings.state_file, plugin_id))
 
 
 def disable(runtime: Runtime, plugin_id: str) -> PluginInfo:
-    """Disable a plugin: no process that starts from now on imports it. Raises PluginNotFoundError or StateFileError."""
+    """Disable a plugin: processes that start from now on do not import it.
+
+    Raises PluginNotFoundError or StateFileError.
+    """
     return _noted(runtime, "disable", administer.disable(runtime.settings.state_file, plugin_id))
 
 
 def configure(runtime: Runtime, plugin_id: str, options: Options, unset: Iterable[str] = ()) -> PluginInfo:
-    """Set and unset options, if what comes out is valid; raises as :func:`administer.configure` does."""
+    """Set and unset options if the result is valid; raises what :func:`administer.configure` raises."""
     found = administer.configure(runtime.settings.state_file, plugin_id, options, unset)
     return _noted(runtime, "configure", found)
 
@@ -133,14 +139,17 @@ def configure(runtime: Runtime, plugin_id: str, options: Options, unset: Iterabl
 def replace_config(
     runtime: Runtime, plugin_id: str, options: Options, check: Callable[[Options], None] | None = None
 ) -> PluginInfo:
-    """Give a plugin these options and no others. ``check`` is called with those that it has, before anything is written
-    and while nobody else can write; what it raises keeps them."""
+    """Replace a plugin's options.
+
+    ``check`` receives the current options before anything is written and while the file is locked; if it raises,
+    nothing changes.
+    """
     found = administer.configure(runtime.settings.state_file, plugin_id, options, anew=True, check=check)
     return _noted(runtime, "configure", found)
 
 
 def mirror(runtime: Runtime) -> None:
-    """Bring the ledger's mirror to what the state file says. Raises StateFileError."""
+    """Update the ledger's mirror from the state file. Raises StateFileError."""
     _mirror(runtime, administer.list_plugins(runtime.settings.state_file))
 
 
@@ -158,7 +167,7 @@ def _noted(runtime: Runtime, event: str, info: PluginInfo) -> PluginInfo:
 
 
 def _has_ledger(runtime: Runtime) -> bool:
-    """Whether there is one: administering plugins makes none."""
+    """Whether a ledger exists: administering plugins does not create one."""
     settings = runtime.settings
     return settings.database.url is not None or (settings.data_dir / "ledger.sqlite3").exists()
 

@@ -141,7 +141,7 @@ class Residency:
                 if alone:
                     self._sizes[known_as] = size
             # The objects of a loaded model stay alive (torch alone has 200,000). A full garbage collection that scans
-            # them stops every thread for 0.2 s, about once per 3,000 embedded chunks (measured); freezing them avoids it.
+            # them stops every thread for 0.2 s, about once per 3,000 embedded chunks (measured). Freezing avoids it.
             gc.freeze()
             self._tally.observe("model_load_duration_seconds", seconds, plugin=plugin_id, model=resident.model)
             self._trim(0, keep=resident)
