@@ -1,2 +1,1 @@
-"""Who may call and who may see what: API keys, the principals of documents, requests that are done once, and the trail
-of who changed what."""
+"""Access: API keys, the principals of documents, idempotent requests, and the audit trail."""

@@ -1,7 +1,7 @@
-"""API keys: who may call, as what, until when. A key itself is nowhere, only its SHA-256.
+"""API keys: who may call the API, in which role, until when. Only a key's SHA-256 is stored, never the key.
 
-A key that is limited to some collections keeps their ids, so that it opens these whatever they are called, and no other
-that takes their name. One that was named and does not exist yet is kept by its name until somebody makes it.
+A key that is limited to some collections stores their ids. So it follows a renamed collection and does not open another
+collection that takes over the name. A collection that does not exist yet is stored by name until it is created.
 """
 
 from __future__ import annotations
@@ -41,8 +41,11 @@ _SHOWN = (
 
 @dataclass(frozen=True, kw_only=True)
 class KeyRow:
-    """A key as a caller shows it. ``state`` is valid | expired | revoked; ``seconds_left`` None means for ever, and
-    ``unnoted`` that its use was not noted for a while."""
+    """The key that a caller presented.
+
+    ``state`` is valid | expired | revoked. ``seconds_left``: None means that it never expires. ``unnoted``: the last
+    recorded use is too old, or there is none, so :func:`note_use` is due.
+    """
 
     id: int
     name: str
@@ -64,8 +67,10 @@ def create(
     principals: Collection[str] | None = None,
     seconds: float | None = None,
 ) -> dict[str, Any]:
-    """Add a key that is valid for so many seconds (None: for ever). Raises Conflict for a name that was given before,
-    revoked keys included, because the audit trail knows callers by these names."""
+    """Add a key that is valid for ``seconds`` (None: it never expires).
+
+    Raises Conflict if the name was used before, even by a revoked key: the audit trail identifies callers by name.
+    """
     if tx.execute(select(api_keys.c.id).where(api_keys.c.name == name)).first() is not None:
         raise Conflict(
             f"There is, or was, an API key {name!r}.", "Choose another name; `semantik keys list` shows all names."
@@ -85,13 +90,15 @@ def create(
 
 
 def forget(tx: Transaction, name: str) -> None:
-    """Remove the key of this name, if there is one; its name is free again."""
+    """Delete the key with this name, if it exists. The name can then be used again."""
     tx.execute(delete(api_keys).where(api_keys.c.name == name))
 
 
 def list_keys(tx: Transaction, *, limit: int | None = None, after: str | None = None) -> list[dict[str, Any]]:
-    """Keys by name, without their hashes, each with its ``state``, and collections by what they are called now: at most
-    ``limit``, behind the one of the name ``after``."""
+    """Return up to ``limit`` keys, ordered by name, after the name ``after``.
+
+    Each has its ``state`` and no hash; its collections are given by their current names.
+    """
     query = select(*_SHOWN, _STATE).order_by(api_keys.c.name).limit(limit)
     if after is not None:
         query = query.where(api_keys.c.name > after)
@@ -100,7 +107,7 @@ def list_keys(tx: Transaction, *, limit: int | None = None, after: str | None = 
 
 
 def get(tx: Transaction, name: str) -> dict[str, Any]:
-    """One of :func:`list_keys`. Raises UsageError if there is none of this name."""
+    """Return one key as :func:`list_keys` does. Raises NotFound if no key has this name."""
     row = tx.execute(select(*_SHOWN, _STATE).where(api_keys.c.name == name)).mappings().first()
     if row is None:
         raise NotFound(f"There is no API key {name!r}.", "`semantik keys list` shows the names.")
@@ -108,7 +115,10 @@ def get(tx: Transaction, name: str) -> dict[str, Any]:
 
 
 def find(tx: Transaction, hash: str, *, noted: float) -> KeyRow | None:
-    """The key of this hash, whatever its state; ``unnoted`` if its use was not noted in the last ``noted`` seconds."""
+    """Return the key with this hash, in any state, or None.
+
+    ``noted``: seconds within which a use must have been recorded; otherwise the key is ``unnoted``.
+    """
     unnoted = or_(api_keys.c.used_at.is_(None), api_keys.c.used_at < now() - noted).label("unnoted")
     left = (api_keys.c.expires_at - now()).label("seconds_left")
     named = [api_keys.c[name] for name in ("id", "name", "role", "collections", "principals")]
@@ -123,7 +133,7 @@ def note_use(tx: Transaction, key_id: int) -> None:
 
 
 def revoke(tx: Transaction, name: str) -> dict[str, Any]:
-    """Let nobody in with it from now on; revoking twice is fine. Raises UsageError if there is none of this name."""
+    """Revoke the key. Idempotent. Raises NotFound if no key has this name."""
     still = and_(api_keys.c.name == name, api_keys.c.revoked_at.is_(None))
     tx.execute(update(api_keys).where(still).values(revoked_at=now()))
     return get(tx, name)
@@ -132,19 +142,24 @@ def revoke(tx: Transaction, name: str) -> dict[str, Any]:
 # -- collections of keys ----------------------------------------------------------------------------------------------
 
 
-# Whoever locks a collection's row, or its name, and keys locks them in this order. The other way round, one that renames
-# a collection and one that makes another of that name would wait for each other.
+# Lock order: the collection's row (or its name) first, then keys. Otherwise renaming a collection and creating another
+# one with that name could deadlock.
 
 
 def bind(tx: Transaction, collection_id: int, name: str) -> None:
-    """Let keys that say ``name`` mean the collection from now on, whatever it is called: call it when one was made or
-    renamed, with the name that it had before, in the same transaction."""
+    """Replace the collection's ``name`` by its id in all keys that store the name.
+
+    Call this in the transaction that creates the collection (with its name) or renames it (with its old name).
+    """
     _change(tx, lambda one: collection_id if one == name else one)
 
 
 def release(tx: Transaction, collection_id: int) -> None:
-    """Let keys forget a collection that goes for good: another may get its id, or its name. One that was never seen,
-    since its import failed, took no name from anybody. Call it while its generations are there."""
+    """Remove a collection that is being purged from all keys, by id and by name: another may get its id or its name.
+
+    The name stays in the keys if the collection was never visible, because its import failed: the keys were not meant
+    for it. Call this while the rows of its generations still exist: they show whether it was visible.
+    """
     mine = select(collections.c.name).where(collections.c.id == collection_id)
     name = tx.execute(mine.with_for_update()).scalar_one_or_none()
     active = and_(generations.c.collection_id == collection_id, generations.c.activated_at.is_not(None))
@@ -162,13 +177,13 @@ def _change(tx: Transaction, changed: Callable[[Any], Any]) -> None:
 
 
 def _bound(tx: Transaction, names: Collection[str]) -> list[Any]:
-    """Ids of the collections, the names of those that don't exist, or are being imported still."""
+    """Return what a key stores: ids of collections; names of those that don't exist yet or are being imported."""
     ids = _ids(tx, and_(collections.c.name.in_(sorted(names)), collections.c.importing_at.is_(None)))
     return [ids.get(name, name) for name in sorted(names)]
 
 
 def _named(tx: Transaction, kept: list[Any] | None) -> list[str] | None:
-    """What is called so now: of what a key keeps."""
+    """Return the current names of the collections that a key stores."""
     if kept is None:
         return None
     numbers = [one for one in kept if isinstance(one, int)]

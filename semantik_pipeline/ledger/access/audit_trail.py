@@ -1,4 +1,4 @@
-"""The audit trail: who changed what, and when. Kept for ``retention.audit_days``."""
+"""The audit trail: who changed what, and when. Entries are kept for ``retention.audit_days``."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _actor: ContextVar[str | None] = ContextVar("semantik_actor", default=None)
 
 @contextmanager
 def acting_as(actor: str) -> Iterator[None]:
-    """Changes that the block makes are this one's, in this thread or task and those that it starts with its context."""
+    """Attribute changes in the block to ``actor``, in this thread or task and in those started with its context."""
     before = _actor.get()
     _actor.set(actor)
     try:
         yield
     finally:
-        _actor.set(before)  # no reset: a generator's end may run in another context than its beginning
+        _actor.set(before)  # not reset(token): the end of a generator may run in another context than its start
 
 
 def person() -> str:
-    """Who asks: whom this process is :func:`acting_as`, else who runs it, ``user@host``."""
+    """Return the actor set by :func:`acting_as`, else the user who runs this process, as ``user@host``."""
     if (actor := _actor.get()) is not None:
         return actor
     try:
@@ -42,9 +42,9 @@ def person() -> str:
 def record(
     tx: Transaction, *, event: str, subject: str, actor: str | None = None, detail: dict[str, Any] | None = None
 ) -> None:
-    """Note a change, in the transaction that makes it. ``actor`` is :func:`person` unless given.
+    """Record a change, in the transaction that makes it. ``actor`` defaults to :func:`person`.
 
-    ``event`` is ``source.pause``, ``plugin.disable`` and the like; ``detail`` holds no secret.
+    ``event`` is a name like ``source.pause`` or ``plugin.disable``. ``detail`` must not contain secrets.
     """
     values = {"at": now(), "actor": actor or person(), "event": event, "subject": subject, "detail": detail or {}}
     tx.execute(insert(audit).values(**values))
@@ -53,8 +53,11 @@ def record(
 def entries(
     tx: Transaction, *, limit: int, since: float | None = None, after: tuple[float, int] | None = None
 ) -> list[dict[str, Any]]:
-    """The latest entries, newest first; with ``since`` those of the last so many seconds, and with ``after`` those before
-    the one of this time and id."""
+    """Return up to ``limit`` entries, newest first.
+
+    ``since``: only entries of the last so many seconds. ``after``: a cursor, the (time, id) of the last entry of the
+    page before; only older entries follow.
+    """
     query = select(audit).order_by(audit.c.at.desc(), audit.c.id.desc()).limit(limit)
     if since is not None:
         query = query.where(audit.c.at >= now() - since)

@@ -1,8 +1,7 @@
-"""Whose documents are whose. A document is open to the principals that it lists, else to those of its source, else to
-everybody.
+"""Who may see a document: its own list of principals decides; without one, its source's list; without both, everybody.
 
-What a search finds is decided by the points, which carry the principals, and then by these rows. So a document that is
-closed is hidden from the next search on, and one that is opened is found when its points have been written anew.
+A search filters by the principals in the points first, and then by these rows. So closing a document hides it from the
+next search on; opening a document takes effect when its points have been rewritten.
 """
 
 from __future__ import annotations
@@ -18,21 +17,22 @@ from sqlalchemy.types import Text
 from semantik_pipeline.ledger.database.connection import Transaction
 from semantik_pipeline.ledger.tables import documents, sources
 
-#: Who may find a document, of a query that joins ``documents`` and ``sources``.
+#: The principals who may see a document (NULL: everybody), for a query that joins ``documents`` and ``sources``.
 LISTED = func.coalesce(documents.c.principals, sources.c.principals)
 
 
 def open_to(tx: Transaction, principals: Collection[str] | None) -> ColumnElement[bool]:
-    """Condition: the document is open to one of these principals, or to everybody. None sees all documents.
+    """Return the condition that a document is open to one of these principals or to everybody (None: always true).
 
-    One that was deleted for good has forgotten its own principals, and those of its source would speak for it: it is open
-    to nobody."""
+    A permanently deleted document is open to no principal: its own principals are gone, so those of its source would
+    count instead and could be wider.
+    """
     if principals is None:
         return true()
     return and_(_REMEMBERED, _lists_one(tx, principals))
 
 
-#: Whom the document is open to is still known.
+#: Condition: the document still has its own principals, because it is live or in the trash.
 _REMEMBERED = or_(documents.c.deleted_at.is_(None), documents.c.trashed_at.is_not(None))
 
 
@@ -49,7 +49,7 @@ def _names_one(tx: Transaction, names: list[str]) -> ColumnElement[bool]:
 
 
 def open_ones(tx: Transaction, document_ids: Collection[int], principals: Collection[str] | None) -> set[int]:
-    """Those of the documents that are open to these principals (None: all)."""
+    """Return the ids of the documents that are open to these principals (None: all are)."""
     here = select(documents.c.id).join(sources, documents.c.source_id == sources.c.id)
     mine = and_(documents.c.id.in_(sorted(document_ids)), open_to(tx, principals))
     return set(tx.execute(here.where(mine)).scalars())
@@ -57,18 +57,21 @@ def open_ones(tx: Transaction, document_ids: Collection[int], principals: Collec
 
 @dataclass(frozen=True)
 class Openness:
-    """Whom a document is open to (None: everybody): by what it says itself, and by that or else by its source."""
+    """The principals that a document is open to.
+
+    ``own``: its own list (None: it has none). ``listed``: its own list, or else that of its source (None: everybody).
+    """
 
     own: list[str] | None
     listed: list[str] | None
 
     def wider_than(self, principals: Collection[str]) -> bool:
-        """Whether it is open to others than these."""
+        """Whether the document is open to anybody except these principals."""
         return self.listed is None or not set(self.listed) <= set(principals)
 
 
 def openness(tx: Transaction, document_ids: Collection[int]) -> dict[int, Openness]:
-    """Document id -> whom it is open to. Those that were deleted for good have forgotten it, and are left out."""
+    """Return document id -> :class:`Openness`. Permanently deleted documents are left out: their lists are gone."""
     query = select(documents.c.id, documents.c.principals, LISTED).join(sources, documents.c.source_id == sources.c.id)
     mine = and_(documents.c.id.in_(sorted(document_ids)), _REMEMBERED)
     return {row[0]: Openness(row[1], row[2]) for row in tx.execute(query.where(mine))}

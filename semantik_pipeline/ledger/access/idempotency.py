@@ -1,4 +1,4 @@
-"""Requests that are done once, however often they are sent: a caller's key, the request's hash, the answer that it got."""
+"""Idempotent requests: a request that is sent again with the same key gets the stored answer and is not done again."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from semantik_pipeline.errors import Conflict, UsageError
 from semantik_pipeline.ledger.database.connection import Transaction, insert_for, now
 from semantik_pipeline.ledger.tables import idempotency_keys as table
 
-#: Seconds that an answer is kept.
+#: Seconds an answer is kept.
 KEPT = 86400.0
 
-#: Seconds without :func:`renew` after which a request that has no answer is one whose process died.
+#: Seconds without :func:`renew` after which a request in progress counts as dead: its process died.
 IN_HAND = 120.0
 
-#: Rows that one transaction of a sweep removes.
+#: Rows that one transaction of :func:`sweep` removes.
 BATCH = 5000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a request was answered, as JSON."""
+    """The answer to a request: HTTP status and JSON body."""
 
     status: int
     body: Any
 
 
 def begin(tx: Transaction, actor: str, key: str, request_hash: str) -> Answer | str:
-    """Take a request in hand under its key: the token of whoever has it; or the answer, if it has one already.
+    """Start the request with this key and return a new token for it, or return its answer if it was already done.
 
-    Raises Conflict while the same request is in hand, and UsageError if the key belongs to another request.
+    Raises Conflict if the same request is in progress, and UsageError if the key was used for a different request.
     """
     mine = and_(table.c.actor == actor, table.c.key == key)
     over = and_(table.c.created_at < now() - KEPT, table.c.status.is_not(None))
@@ -56,19 +56,19 @@ def begin(tx: Transaction, actor: str, key: str, request_hash: str) -> Answer | 
 
 
 def renew(tx: Transaction, actor: str, key: str, token: str) -> None:
-    """The request is in hand still."""
+    """Record that the request is still in progress."""
     tx.execute(update(table).where(_held(actor, key, token)).values(created_at=now()))
 
 
 def keep(tx: Transaction, actor: str, key: str, token: str, answer: Answer) -> None:
-    """The request in hand has its answer. Of one that somebody else has in hand by now, nothing is kept."""
+    """Store the answer of the request. Does nothing if the request was taken over by another token meanwhile."""
     tx.execute(
         update(table).where(_held(actor, key, token)).values(status=answer.status, answer=answer.body, created_at=now())
     )
 
 
 def forget(tx: Transaction, actor: str, key: str, token: str) -> None:
-    """The request in hand failed and has changed nothing: it may be sent again."""
+    """Delete the key of a request that failed without changing anything, so that it can be sent again."""
     tx.execute(delete(table).where(_held(actor, key, token)))
 
 
@@ -77,7 +77,7 @@ def _held(actor: str, key: str, token: str) -> ColumnElement[bool]:
 
 
 def sweep(tx: Transaction, *, older_than: float) -> bool:
-    """Remove keys that were given more than so many seconds ago. Returns whether some may be left."""
+    """Delete up to BATCH keys older than ``older_than`` seconds. Returns whether more may be left."""
     old = select(table.c.actor, table.c.key).where(table.c.created_at < now() - older_than).limit(BATCH)
     rows = tx.execute(old).all()
     for actor, key in rows:
