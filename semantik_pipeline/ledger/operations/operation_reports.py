@@ -186,7 +186,7 @@ def _described(
 
 
 def unfinished(tx: Transaction, operation_id: int) -> Unfinished:
-    """What an ended operation left unfinished; ``operations retry`` runs it again (``ledger/ingestion/unfinished.py``)."""
+    """What an ended operation left for ``operations retry`` to run again (see ``ledger/ingestion/unfinished.py``)."""
     bare = quarantined(tx, operation_id, documents.c.source_id).where(documents.c.content_hash.is_(None))
     deletes = tx.execute(select(operations.c.kind).where(operations.c.id == operation_id)).scalar_one() == "delete"
     wanted = {part.source_id for part in _runs(tx, operation_id) if part.state in ("failed", "cancelled")}

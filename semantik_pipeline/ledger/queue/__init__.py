@@ -1,2 +1,1 @@
-"""The queue of units, which are documents in generations: claims and leases, fair shares, what dead workers leave
-behind, and the workers themselves."""
+"""The queue of units (documents in generations): claims, leases, fair shares, expired leases, and worker processes."""

@@ -1,4 +1,4 @@
-"""What waits, what is in hand, and what is stuck, over all collections: what operators look at first."""
+"""The backlog of all collections, for operators: what waits, what is in progress, and what is stuck."""
 
 from __future__ import annotations
 
@@ -22,25 +22,29 @@ from semantik_pipeline.ledger.tables import (
     work,
 )
 
-#: What is counted of each stage.
+#: The numbers that are reported for each stage.
 COUNTS = ("waiting", "delayed", "in_progress", "paused", "suspects", "oldest_seconds")
 
-#: Conditions on sources, and their collections: syncs of it may begin and go on; one is asked for, and nobody has it in
-#: hand; one is due by its schedule, and not begun; its schedule waits for a paused operation (waiting_schedules.py).
+#: Conditions on sources and their collections. _OPEN: syncs may run. _ASKED: a sync was requested, and no worker holds
+#: it. _TIME_HAS_COME: a scheduled sync is due. _DUE: it may begin. _LEFT_OUT: it waits for a paused operation
+#: (waiting_schedules.py).
 _OPEN = and_(sources.c.paused.is_(None), sources.c.removed_at.is_(None), collections.c.trashed_at.is_(None))
 _ASKED = and_(sources.c.operation_id.is_not(None), sources.c.lease_token.is_(None), sources.c.held_by.is_(None))
 _TIME_HAS_COME = and_(sources.c.operation_id.is_(None), sources.c.due_at <= now())
 _DUE = and_(_TIME_HAS_COME, waiting_schedules.holder().is_(None))
 _LEFT_OUT = and_(_OPEN, _TIME_HAS_COME, waiting_schedules.holder().is_not(None))
 
-#: Why a suspect makes no way.
+#: The reason shown for a suspect that has no error.
 ALONE = "it is processed alone when its turn comes"
 
 
 def by_stage(tx: Transaction, *, generation_id: int | None = None) -> dict[str, dict[str, float]]:
-    """Of all generations, or of one: stage of documents -> units ``waiting``, ``delayed`` (until a time), ``in_progress``,
-    ``paused`` (with their operation), ``suspects``, and ``oldest_seconds`` (since the waiting unit that waits longest came
-    to the stage)."""
+    """Stage -> numbers of its units, of one generation or of all.
+
+    ``waiting``: can be claimed now. ``delayed``: can be claimed later. ``in_progress``: leased. ``paused``: held by an
+    operation. ``suspects``: all suspects among them. ``oldest_seconds``: how long the oldest waiting unit has been at
+    the stage.
+    """
     free = and_(work.c.lease_token.is_(None), work.c.held_by.is_(None))
     due = and_(free, work.c.not_before <= now())
     query = (
@@ -63,9 +67,11 @@ def by_stage(tx: Transaction, *, generation_id: int | None = None) -> dict[str, 
 
 
 def of_sync(tx: Transaction) -> dict[str, float]:
-    """The same of the stage ``sync``, whose units are sources. One that is asked for waits since then, or since its last
-    slice; where that could not even begin for want of something, since the sync was asked for. One that is due by its
-    schedule, since its time came."""
+    """The numbers of :func:`by_stage` for the stage ``sync``, whose units are sources.
+
+    A requested sync waits since its last slice, or since the request if no slice could begin yet. A scheduled sync
+    waits since it became due.
+    """
     free, ready = and_(_OPEN, _ASKED), sources.c.not_before <= now()
     waits = or_(and_(free, ready), and_(_OPEN, _DUE))
     untouched = or_(
@@ -104,7 +110,7 @@ def _number(condition: ColumnElement[bool]) -> ColumnElement[int]:
 
 
 def operations_open(tx: Transaction) -> dict[str, int]:
-    """Operations that are not finished: ``running`` and ``paused``."""
+    """Numbers of unfinished operations, by state: ``running`` and ``paused``."""
     open_ones = operations.c.state != "finished"
     found = dict(
         map(tuple, tx.execute(select(operations.c.state, func.count()).where(open_ones).group_by(operations.c.state)))
@@ -113,9 +119,11 @@ def operations_open(tx: Transaction) -> dict[str, int]:
 
 
 def blocked(tx: Transaction, workers: Sequence[WorkerRow]) -> list[dict[str, Any]]:
-    """Stages of generations that have units which no living worker takes, with the reason:
-    ``{"generation", "collection", "stage", "units", "reason"}``; and sources that are to be read and that none reads:
-    stage ``sync``, the ``source`` by its name, no generation. They go on by themselves once somebody can."""
+    """Stages of generations with units that no living worker takes, and due sources that none reads, with the reasons.
+
+    Entries: ``{"generation", "collection", "stage", "units", "reason"}``. Those of sources have the stage ``sync``, no
+    generation, and the name of the ``source``. They continue by themselves once a worker can take them.
+    """
     query = (
         select(work.c.generation_id, collections.c.name, work.c.stage, func.count())
         .join(generations, generations.c.id == work.c.generation_id)
@@ -132,7 +140,7 @@ def blocked(tx: Transaction, workers: Sequence[WorkerRow]) -> list[dict[str, Any
 
 
 def _unread(tx: Transaction, workers: Sequence[WorkerRow]) -> list[dict[str, Any]]:
-    """Sources of which a sync is asked for, or due, and that no living worker reads."""
+    """Sources with a requested or due sync that no living worker can run."""
     query = (
         select(sources.c.id, sources.c.name, collections.c.name.label("collection"))
         .join(collections, collections.c.id == sources.c.collection_id)
@@ -148,15 +156,17 @@ def _unread(tx: Transaction, workers: Sequence[WorkerRow]) -> list[dict[str, Any
 
 
 def _nobody(workers: Sequence[WorkerRow], stage: str, which: int) -> str | None:
-    """Why none of the workers takes a stage of a generation, or reads a source; None if one does."""
+    """Why no worker takes a stage of a generation, or reads a source; None if one does. ``which``: id of either."""
     found = refusal(workers, stage, which)
     return "no worker is running" if found == "" else found
 
 
 def stuck(tx: Transaction, *, longer_than: float, limit: int) -> list[dict[str, Any]]:
-    """Units that make no way, and why: failing ones that wait for their next try, suspects that wait to run alone, and
-    those that a service or a plugin keeps waiting, ``longer_than`` seconds after they last moved. At ``sync`` they have the
-    name of a ``source`` and no ``document``."""
+    """Units that have not moved for ``longer_than`` seconds, with the reason, the oldest first.
+
+    These are failing units that wait for their next try, suspects that wait to run alone, and units that wait for a
+    service or a plugin. Entries of the stage ``sync`` have the name of a ``source``, and None as ``document``.
+    """
     found = _stuck_documents(tx, longer_than, limit) + _stuck_sources(tx, longer_than)
     return sorted(found, key=lambda one: -one["seconds"])[:limit]
 
@@ -191,7 +201,7 @@ def _stuck_documents(tx: Transaction, longer_than: float, limit: int) -> list[di
 
 
 def _stuck_sources(tx: Transaction, longer_than: float) -> list[dict[str, Any]]:
-    """A source has last moved when a slice of it failed; one that failed none, when its sync was asked for."""
+    """Stuck sources. A source last moved when a slice of it failed; without a failure, when its sync was requested."""
     error = sources.c.error
     troubled = or_(sources.c.attempts > 0, sources.c.suspect, error["blocked"].as_boolean())
     seconds = now() - func.coalesce(error["at"].as_float(), operations.c.created_at)

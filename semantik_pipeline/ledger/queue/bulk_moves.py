@@ -1,4 +1,4 @@
-"""Changes of many units at once: what :mod:`work` does to one, in one round trip for all."""
+"""Changes of many units in one round trip; :mod:`work` has the same changes for one unit."""
 
 from __future__ import annotations
 
@@ -10,20 +10,25 @@ from semantik_pipeline.ledger.database.connection import Transaction
 from semantik_pipeline.ledger.queue.work import FREED, Unit, at
 from semantik_pipeline.ledger.tables import work
 
-#: Values that count up -> their column.
+#: Name of a value that is added to a column -> the column.
 _COUNTED = {"embedded_more": "embedded"}
 
 
 def move_all(tx: Transaction, moves: Sequence[tuple[Unit, str, Mapping[str, Any]]]) -> None:
-    """Each unit goes on at its stage with its values, as with :func:`work.move`. The value ``embedded_more`` counts up.
-    Call under :func:`work.held`."""
+    """Move each unit to its stage and set its values, as :func:`work.move` does.
+
+    ``moves``: ``(unit, stage, values)``. The value ``embedded_more`` is added to the column ``embedded``. Call under
+    :func:`work.held`.
+    """
     fixed = {**FREED, "attempts": 0, "suspect": False, "error": None}
     _change_all(tx, [(unit, {**at(stage), **values}) for unit, stage, values in moves], fixed)
 
 
 def touch_all(tx: Transaction, units: Iterable[Unit]) -> None:
-    """The store may hold points of these units from now on. No progress, so attempts stay. Call under
-    :func:`work.held`."""
+    """Note that the store may hold points of these units from now on, and save their ``progress`` value.
+
+    This is no progress of the work, so attempts stay. Call under :func:`work.held`.
+    """
     _change_all(tx, [(unit, {"progress": unit.progress}) for unit in units], {"touched": True})
 
 

@@ -1,4 +1,4 @@
-"""Whether a stage has units that could be claimed now; takes no lock."""
+"""Whether a stage has units that can be claimed now. Takes no locks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from semantik_pipeline.ledger.tables import sources, work
 
 
 def at(tx: Transaction, stage: str, *, without: Without = ALL) -> tuple[bool, bool]:
-    """Whether the stage has good units, and suspects, ``without`` those that are left to others."""
+    """Whether the stage has good units, and whether it has suspects, to claim now. ``without``: units to ignore."""
     good, suspects, stopped = tx.execute(_question(stage, without, ())).one()
     if stopped and (good or suspects):
         good, suspects, _ = tx.execute(_question(stage, without, tuple(pending_holds.stopped(tx)))).one()
@@ -25,15 +25,15 @@ def at(tx: Transaction, stage: str, *, without: Without = ALL) -> tuple[bool, bo
 @functools.lru_cache(KEPT)
 def _question(stage: str, without: Without, stopped: tuple[int, ...]) -> Select:
     which = claimable(stage, without, stopped)
-    # in the index's order: for EXISTS PostgreSQL reads the whole table as long as it believes that many units wait
+    # in index order: for EXISTS, PostgreSQL reads the whole table as long as its statistics say that many units wait
     first = select(work.c.document_id).where(which).order_by(work.c.lane, work.c.turn).limit(1)
     good, suspects = (first.where(work.c.suspect == suspect).scalar_subquery() for suspect in (False, True))
     return select(good.is_not(None), suspects.is_not(None), pending_holds.STOPPED)
 
 
 def hastened(tx: Transaction, stage: str, *, front: int, without: Without = ALL) -> bool:
-    """Whether some of the next ``front`` good units to be claimed at a stage are a small source's that go before their
-    time."""
+    """Whether any of the next ``front`` good units of a stage goes ahead as a unit of a small source
+    (:func:`fair_queue.hasten`)."""
     return tx.execute(_hastened(stage, without), {"front": front}).first() is not None
 
 
@@ -46,6 +46,6 @@ def _hastened(stage: str, without: Without) -> Select:
 
 
 def stages(tx: Transaction) -> list[str]:
-    """Stages that have a unit which could be claimed now."""
+    """Stages that have units to claim now, suspects included. Retired generations do not count."""
     live = Without(generations=tuple(sorted(tx.execute(RETIRED).scalars())))
     return [stage for stage in STAGES if any(at(tx, stage, without=live))]

@@ -1,8 +1,8 @@
-"""What a dead worker leaves behind, and what of it is held against whom.
+"""Expired leases: frees the units and sources of dead workers, and decides which are charged an attempt.
 
-A process dies as a whole: with many threads, and many claims whose leases end at different times. None of them says
-which one killed it. So what it held in company becomes *suspect*, and nobody is charged. A suspect is claimed by a
-process that holds nothing else until it is done (``stages/room.py``); only a death of that process is charged.
+A process dies as a whole, with many threads and many claims whose leases end at different times. Nothing tells which
+unit killed it. So units that it held in company become *suspects*, and none is charged. A process that claims a suspect
+holds nothing else until the suspect is finished (``stages/room.py``); only the death of such a process is charged.
 """
 
 from __future__ import annotations
@@ -16,25 +16,26 @@ from semantik_pipeline.ledger.ingestion.sync import SOURCE_FREED, change_source,
 from semantik_pipeline.ledger.queue.work import FREED, UNIT, change, charge, unit_of
 from semantik_pipeline.ledger.tables import sources, work
 
-#: The type of error of what a worker died of.
+#: The error type of a unit or source whose worker died.
 DIED = "WorkerDied"
 
-#: Keys that one statement names.
+#: Maximum number of keys in one statement.
 MANY = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Death:
-    """A unit whose worker died: the stage where it was, and whether that was its last attempt."""
+    """A unit whose worker died: its stage, and whether it is in quarantine now."""
 
     stage: str
     quarantined: bool
 
 
 def expire(tx: Transaction, *, max_attempts: int, backoff: float, everything: bool = False) -> list[Death]:
-    """Free units whose lease is over: those in company become suspects, one alone is charged an attempt.
+    """Free units with expired leases: units held in company become suspects, a unit held alone is charged an attempt.
 
-    ``everything`` ignores the clock: the caller knows that no other worker lives. Returns those that were freed.
+    ``everything`` frees all leases, whatever the clock says: the caller knows that no other worker is alive. Returns
+    the units that were freed.
     """
     deaths = []
     dead = _over(work.c.lease_token, work.c.lease_until, everything)
@@ -58,8 +59,11 @@ def expire(tx: Transaction, *, max_attempts: int, backoff: float, everything: bo
 
 
 def expire_sources(tx: Transaction, *, max_attempts: int, everything: bool = False) -> int:
-    """Free sources whose lease is over; the slice starts over at its last checkpoint. One that was in company becomes a
-    suspect. One on which worker after worker dies while it reads this alone, without saving anything, has failed."""
+    """Free sources with expired leases; returns their number. The next slice starts at the last checkpoint.
+
+    Each source becomes a suspect. One that was a suspect already, which its worker reads alone, is charged an attempt. Its
+    sync fails when ``max_attempts`` workers have died on it in a row without saving anything.
+    """
     dead = _over(sources.c.lease_token, sources.c.lease_until, everything)
     rows = tx.execute(select(sources).where(dead).order_by(sources.c.id).with_for_update(skip_locked=True)).mappings()
     freed = rows.all()
@@ -74,11 +78,12 @@ def expire_sources(tx: Transaction, *, max_attempts: int, everything: bool = Fal
 
 
 def spare(tx: Transaction, *, seconds: float) -> None:
-    """Prolong what is over by so many seconds: those who live renew it meanwhile. For a time in which nobody could: the
-    ledger was away, or the host slept.
+    """Extend expired leases by this many seconds, so that living workers can renew them.
 
-    What another transaction has locked is left out: a slice of a sync has its source and waits for its units, which this
-    would hold while it waits for the source. Whoever locks it is alive.
+    For use after a time in which no worker could renew: the ledger was unavailable, or the host slept.
+
+    Locked rows are left out, to prevent a deadlock: a slice of a sync locks its source and then waits for its units,
+    while this function would lock the units and wait for the source. A worker that holds a row lock is alive anyway.
     """
     for table in (work, sources):
         key = table.primary_key.columns

@@ -1,9 +1,10 @@
-"""Places in the queue: start-time fair queueing. A unit costs its source 1/weight of virtual time.
+"""Turns in the queue, by start-time fair queueing. A unit costs its source 1/weight of virtual time.
 
-A source of which all is here that is to come (:func:`hasten`), and which is small, is through before the others notice:
-its units go :data:`SHARE` times as fast as its share lets them. They are charged as all others are, so one that comes
-again and again gets no more than its share in the end; and how much may go ahead is bounded for each source and for all
-together, so however many small ones come, a large one goes on.
+The units of a small source go ahead once its enumeration is complete (:func:`hasten`): they advance :data:`SHARE` times
+as fast as their share allows, so the source is finished quickly without a noticeable delay for others. They are charged
+like all other units, so a small source that syncs again and again gets no more than its share in the long run. The
+number of units that are ahead is bounded for each source and for all sources together, so that a large source makes
+progress however many small ones come.
 """
 
 from __future__ import annotations
@@ -32,20 +33,20 @@ from semantik_pipeline.ledger.database.connection import Transaction, now
 from semantik_pipeline.ledger.queue.work import LANES, REBUILD_LANE, STAGES
 from semantik_pipeline.ledger.tables import documents, sources, work
 
-#: Units that a small source may be ahead of its share: about what a claim of each stage takes.
+#: Units that a small source may be ahead of its share: about as many as a claim of each stage takes.
 SMALL = 128.0
 
-#: Units that all small sources together may be ahead.
+#: Units that all small sources together may be ahead of their shares.
 TOGETHER = 4 * SMALL
 
-#: How many units of a small source go for one of a source of the same weight that is not.
+#: Units of a small source that are claimed for each unit of another source with the same weight.
 SHARE = 8.0
 
 _Turn = TypeVar("_Turn", float, Any)
 
 
 def take(tx: Transaction, source_id: int, count: int) -> list[float]:
-    """The next ``count`` turns of a source. Call with the source locked, or before what belongs to it is.
+    """Take the next ``count`` turns of a source. Call with the source locked, or before its documents and units are.
 
     A source that was idle starts at the virtual time, so it can't save up turns.
     """
@@ -59,8 +60,10 @@ def take(tx: Transaction, source_id: int, count: int) -> list[float]:
 
 
 def owners(tx: Transaction, document_ids: Sequence[int], *, more: Sequence[int] = ()) -> dict[int, list[int]]:
-    """source id -> which of these documents it has, in order. The sources, and ``more`` of them, are locked from here on:
-    call before operations, documents and units are."""
+    """Lock the sources of these documents, and the sources ``more``; returns source id -> its documents among these.
+
+    Call it before locking operations, documents or units.
+    """
     mine = among(documents.c.id, sorted(document_ids))
     query = select(documents.c.source_id, documents.c.id).where(mine)
     owned: dict[int, list[int]] = {}
@@ -74,7 +77,7 @@ def owners(tx: Transaction, document_ids: Sequence[int], *, more: Sequence[int] 
 def take_each(
     tx: Transaction, owned: Mapping[int, Sequence[int]], only: Container[int] | None = None
 ) -> dict[int, float]:
-    """document id -> its turn, as :func:`take` gives them, of what :func:`owners` found; ``only`` those of these."""
+    """Take turns for the documents that :func:`owners` returned, or ``only`` for some; returns document id -> turn."""
     places: dict[int, float] = {}
     for source_id, ids in owned.items():
         mine = ids if only is None else [one for one in ids if one in only]
@@ -83,10 +86,10 @@ def take_each(
 
 
 def hasten(tx: Transaction, source_id: int) -> bool:
-    """All is here that is to come of a source for now: if that is little, it goes first. Returns whether it does.
+    """Let the units of a source go ahead if it is small; returns whether they do.
 
-    Call with the source locked. Until its end nobody knows that an enumeration is small, and a large one would be as
-    quick with its first documents as a small one that begins at the same moment.
+    Call it at the end of an enumeration, with the source locked. Only then is its size known: the first documents of a
+    large enumeration arrive as fast as those of a small one.
     """
     weight, next_turn = _account(tx, source_id)
     time = virtual_time(tx)
@@ -103,30 +106,32 @@ def hasten(tx: Transaction, source_id: int) -> bool:
 
 
 def sooner(turn: _Turn, time: float) -> _Turn:
-    """The turn, behind the virtual time, of a unit that goes :data:`SHARE` times as fast."""
+    """The earlier turn of a unit that goes ahead: its distance from the virtual time is divided by :data:`SHARE`."""
     return time + (turn - time) / SHARE
 
 
 def _account(tx: Transaction, source_id: int) -> tuple[float, float]:
-    """A source's weight and the last turn that it was given."""
+    """A source's weight, and the last turn that was given to it."""
     row = select(sources.c.weight, sources.c.next_turn).where(sources.c.id == source_id)
     weight, next_turn = tx.execute(row).one()
     return weight, next_turn
 
 
 def _others_ahead(tx: Transaction, source_id: int, time: float) -> float:
-    """Units that the other sources which went ahead of their shares are ahead together, whatever came to them since:
-    those that did not have as many turns behind the time, and keep nobody waiting with them."""
+    """The number of units that the other small sources are ahead of their shares, in total.
+
+    Documents that came to these sources after they went ahead do not count: their turns are normal, and delay nobody.
+    """
     ahead = type_coerce((sources.c.hastened_upto - time) * sources.c.weight, Float)
     others = and_(sources.c.id != source_id, sources.c.hastened_upto > time)
     return tx.execute(select(func.coalesce(func.sum(ahead), 0.0)).where(others)).scalar_one()
 
 
 def virtual_time(tx: Transaction) -> float:
-    """The turn of the first unit that could be worked on, or, where there is none, the last one that was given.
+    """The lowest turn of all units that could be worked on; without such a unit, the last turn that was given.
 
-    One that is blocked, held by an operation, or waits for its next try stands still, and time would with it. Deletions
-    count: they have turns as all others have.
+    Units that are blocked, held, suspect or waiting for their next try are left out, since they would stop the virtual
+    time. Deletions count: they have turns like other units.
     """
     first = tx.execute(select(func.min(_FIRST_TURNS.c.turn))).scalar_one_or_none()
     if first is None:
@@ -135,13 +140,16 @@ def virtual_time(tx: Transaction) -> float:
 
 
 def _first_turns() -> Subquery:
-    """The lowest turn of each stage and lane. An index has them at hand; looking at every unit that waits would make
-    a source's arrival dearer the more of it has arrived. One subquery for all twelve: PostgreSQL plans twelve of them for ten
-    times as long, which was most of what this took."""
+    """The lowest turn of each stage and lane.
+
+    An index answers this. Reading all waiting units would make each arrival of a source more expensive the more of the
+    source has arrived. One subquery serves all twelve pairs: PostgreSQL took ten times as long to plan twelve
+    subqueries, which was most of the query's time.
+    """
     pairs = [(stage, lane) for stage in STAGES for lane in LANES]
     each = values(column("stage", Text), column("lane", Integer), name="each_lane").data(pairs).cte()
     free = and_(work.c.blocked.is_(None), work.c.held_by.is_(None), work.c.suspect == false())
-    moving = and_(free, work.c.not_before <= now(), NOT_RETIRED)  # nobody claims what a cancelled build has left
+    moving = and_(free, work.c.not_before <= now(), NOT_RETIRED)  # units of a cancelled build are never claimed
     here = and_(work.c.stage == each.c.stage, work.c.lane == each.c.lane, moving)
     first = select(work.c.turn).where(here).order_by(work.c.turn).limit(1).correlate(each)
     return select(first.scalar_subquery().label("turn")).select_from(each).subquery()

@@ -1,4 +1,4 @@
-"""What names a unit, and units by generation: most statements name units of one."""
+"""Keys of units, and grouping by generation, since most statements name units of one generation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Key(NamedTuple):
 
 
 class OfGeneration(Protocol):
-    """A unit, its key, or what is known of it."""
+    """Anything that belongs to a generation: a unit, its key, or other data about it."""
 
     @property
     def generation_id(self) -> int: ...
@@ -24,7 +24,7 @@ _One = TypeVar("_One", bound=OfGeneration)
 
 
 def by_generation(units: Iterable[_One]) -> list[tuple[int, list[_One]]]:
-    """Units, or their keys, grouped by generation, in order of the generations."""
+    """Group units or keys by generation; returns ``(generation id, members)`` in order of the ids."""
     groups: dict[int, list[_One]] = {}
     for unit in units:
         groups.setdefault(unit.generation_id, []).append(unit)

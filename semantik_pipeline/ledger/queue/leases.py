@@ -1,4 +1,4 @@
-"""Keeping leases alive, from an OS thread, as long as the work makes progress within its stage's deadline."""
+"""Renews the leases of a process from an OS thread, while the work makes progress within its stage's deadline."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from semantik_pipeline.ledger.queue.renewals import Renewal
 
 log = logging.getLogger(__name__)
 
-#: Seconds until the next look at a lease of which a part was locked by somebody else.
+#: Seconds until the next renewal if another transaction had locked some rows of a lease.
 SOON = 0.5
 
 
 class Hold:
-    """A lease in hand. :meth:`touch` after each piece that was saved; :meth:`check` before anything that lasts."""
+    """A lease that this process holds.
+
+    Call :meth:`touch` after saving each piece of work, and :meth:`check` before any step that takes long.
+    """
 
     def __init__(self, token: str, renew: Callable[[], Renewal], deadline: float) -> None:
         self.token = token
@@ -28,16 +31,16 @@ class Hold:
         self.touch()
 
     def touch(self) -> None:
-        """Something was saved: the deadline starts anew."""
+        """Restart the deadline, after some work was saved."""
         self.expires = time.monotonic() + self.deadline
 
     @property
     def over(self) -> bool:
-        """Nobody renews it any more: the last renewal found nothing to renew, or the deadline is over."""
+        """Whether the lease is no longer renewed: the last renewal found no rows, or the deadline has passed."""
         return self.lost or time.monotonic() > self.expires
 
     def check(self) -> None:
-        """Raise LeaseLost if it is :attr:`over`."""
+        """Raise LeaseLost if the lease is :attr:`over`."""
         if self.over:
             raise LeaseLost(
                 f"The lease {self.token[:8]} was lost: the work took too long, or a newer revision arrived."
@@ -50,15 +53,15 @@ class Keeper:
     def __init__(self, interval: float) -> None:
         self._interval = interval
         self._holds: dict[str, Hold] = {}
-        self._told: set[str] = set()  # tokens whose trouble was warned of
-        self._owed: dict[str, Callable[[], None]] = {}  # by token: what gives the units back
+        self._told: set[str] = set()  # tokens whose failed release was logged as a warning
+        self._owed: dict[str, Callable[[], None]] = {}  # token -> function that releases the units
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     @contextmanager
     def holding(self, token: str, renew: Callable[[], Renewal], deadline: float) -> Iterator[Hold]:
-        """``renew`` prolongs the lease, and must not wait for what others have locked."""
+        """Renew the lease while the context is open. ``renew`` must not wait for locks; ``deadline`` is in seconds."""
         hold = Hold(token, renew, deadline)
         with self._lock:
             self._holds[token] = hold
@@ -70,19 +73,22 @@ class Keeper:
                 self._holds.pop(token, None)
 
     def owe(self, token: str, give_back: Callable[[], None]) -> None:
-        """What is held under the token could not be given back: try it until it works, as long as this process lives.
-        A lease that nobody gives back or renews would end as if its worker had died."""
+        """Call ``give_back`` again and again until it succeeds, after a claim could not be released.
+
+        Meanwhile the token is among :meth:`tokens`. A lease that is neither released nor renewed would look as if its
+        worker had died.
+        """
         with self._lock:
             self._owed[token] = give_back
         self._begin()
 
     def tokens(self) -> list[str]:
-        """The tokens of all leases in hand."""
+        """The tokens of all leases that this process holds."""
         with self._lock:
             return [*self._holds, *self._owed]
 
     def hung(self, seconds: float) -> list[str]:
-        """Tokens of leases whose deadline was over so many seconds ago, and whose work still goes on."""
+        """Tokens of leases whose deadline passed more than ``seconds`` ago while their work still runs."""
         with self._lock:
             return [token for token, hold in self._holds.items() if time.monotonic() > hold.expires + seconds]
 
@@ -129,7 +135,7 @@ class Keeper:
                     self._owed.pop(token, None)
 
     def _renew(self, hold: Hold) -> bool:
-        """Whether nothing of it was left to the next time."""
+        """Renew one lease. Returns False if locked rows are left for the next time."""
         if hold.over:
             return True
         try:
@@ -137,8 +143,8 @@ class Keeper:
             if renewal.held == 0 and hold.token in self._holds:
                 hold.lost = True
             return renewal.prolonged >= renewal.held
-        except PipelineError as error:  # the ledger is away: the lease runs out by itself if it stays away
+        except PipelineError as error:  # the ledger is unavailable; if it stays so, the lease expires
             log.warning("A lease could not be renewed: %s", error)
-        except Exception:  # whatever it was, the other leases of this process hang on this thread
+        except Exception:  # this thread must survive: it renews all leases of the process
             log.exception("A lease could not be renewed.")
         return True

@@ -1,7 +1,7 @@
-"""Operations that somebody paused, let go on or cancelled, and that don't hold, or let go, all of their units yet.
+"""Pending holds: operations that were paused, resumed or cancelled, and whose units do not all follow that state yet.
 
-The state of the operation is what counts, from its commit on: until it holds its units, nobody claims those that are to
-wait. How far that is is in the operation's ``detail``, so anybody may go on where the last one ended.
+The new state counts from its commit on: even before an operation holds its units, nobody claims those that have to
+wait. The operation's ``detail`` stores the position, so any process can continue from there.
 """
 
 from __future__ import annotations
@@ -15,17 +15,20 @@ from sqlalchemy import ColumnElement, and_, func, or_, select, true, update
 from semantik_pipeline.ledger.database.connection import Transaction
 from semantik_pipeline.ledger.tables import operation_items, operations, work
 
-#: In the detail of an operation: up to which document its units follow its state. It is absent when all do.
+#: Key in an operation's ``detail``: the document id up to which its units follow its state. Absent when all do.
 PENDING = "pending_holds"
 
-#: In its detail when all do: of how many documents they had to be changed.
+#: Key in an operation's ``detail`` when all units follow: the number of documents whose units were changed.
 CHANGED = "changed_holds"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PendingHolds:
-    """Units of documents up to the id ``upto`` follow; ``documents`` of them had to be changed. ``behind`` is how far back in
-    the queue those that are freed are placed, as long as that is known."""
+    """The position of an operation: units of documents with ids up to ``upto`` follow its state.
+
+    ``documents``: the number of documents whose units were changed. ``behind``: how much the turns of freed units are
+    raised; None if not computed yet (see ``operations/holds.py``).
+    """
 
     operation_id: int
     state: str
@@ -36,7 +39,7 @@ class PendingHolds:
 
     @property
     def frees(self) -> bool:
-        """Whether the operation holds nothing from now on."""
+        """Whether the operation was resumed, and so frees its units."""
         return self.state == "running" and self.outcome is None
 
 
@@ -46,18 +49,19 @@ _PENDING = and_(
 
 
 def operation_ids(tx: Transaction) -> list[int]:
-    """Operations of which units are left that don't follow yet."""
+    """Ids of operations with units that do not follow their state yet."""
     return list(tx.execute(select(operations.c.id).where(_PENDING).order_by(operations.c.id)).scalars())
 
 
 _WAITS = or_(operations.c.state == "paused", operations.c.outcome == "cancelled")
 
-#: Their number, for a statement that asks for something else: mostly there are none, and nothing more is to be asked.
+#: The number of operations whose units have to wait and do not follow yet. It is selected along with other columns: it
+#: is mostly 0, and then no further query is needed.
 STOPPED = select(func.count()).select_from(operations).where(_PENDING, _WAITS).correlate(None).scalar_subquery()
 
 
 def stopped(tx: Transaction, *, of_source: int | None = None) -> list[int]:
-    """Those of them whose units are to wait, or only those that wait for something ``of_source``."""
+    """Ids of pending operations whose units have to wait; only those with units ``of_source``, if given."""
     waits = _WAITS
     if of_source is not None:
         mine = and_(operation_items.c.operation_id == operations.c.id, work.c.source_id == of_source)
@@ -67,8 +71,10 @@ def stopped(tx: Transaction, *, of_source: int | None = None) -> list[int]:
 
 
 def others(operation_ids: Collection[int]) -> ColumnElement[bool]:
-    """Condition: units of revisions that are none of these operations', in whatever generation. An item is looked up for
-    each unit that could be claimed, however many items the operations have."""
+    """Condition: units whose revision is no item of these operations, in any generation.
+
+    The query looks up an item for each unit that could be claimed, so its cost does not depend on the number of items.
+    """
     item = select(operation_items.c.document_id).where(
         operation_items.c.document_id == work.c.document_id, operation_items.c.revision == work.c.revision
     )
@@ -77,14 +83,14 @@ def others(operation_ids: Collection[int]) -> ColumnElement[bool]:
 
 
 def begin(tx: Transaction, operation_id: int) -> None:
-    """The operation's state is another one, and none of its units follows yet. Call with the operation locked."""
+    """Note that the operation's state has changed and no unit follows yet. Call with the operation locked."""
     detail = _detail(tx, operation_id)
     detail.pop(CHANGED, None)
     _keep(tx, operation_id, {**detail, PENDING: {"upto": 0, "documents": 0, "behind": None}})
 
 
 def look(tx: Transaction, operation_id: int, *, lock: bool = False) -> PendingHolds | None:
-    """How far it is, with ``lock`` until the transaction ends; None: all its units follow, or it has ended."""
+    """The operation's position; None if all its units follow, or it has ended. ``lock`` locks the operation."""
     columns = (operations.c.state, operations.c.outcome, operations.c.detail)
     mine = select(*columns).where(operations.c.id == operation_id, operations.c.state != "finished")
     row = tx.execute(mine.with_for_update(key_share=True) if lock else mine).first()
@@ -94,7 +100,7 @@ def look(tx: Transaction, operation_id: int, *, lock: bool = False) -> PendingHo
 
 
 def note(tx: Transaction, seen: PendingHolds, *, ended: bool) -> None:
-    """Keep how far it is. Call with the operation locked."""
+    """Store the position, or, if ``ended``, that all units follow. Call with the operation locked."""
     detail = _detail(tx, seen.operation_id)
     if ended:
         del detail[PENDING]
@@ -105,15 +111,17 @@ def note(tx: Transaction, seen: PendingHolds, *, ended: bool) -> None:
 
 
 def forget(tx: Transaction, operation_id: int) -> None:
-    """The operation ends, and its units with it."""
+    """Remove the position and the number of changes, for an operation that ends together with its units."""
     detail = _detail(tx, operation_id)
     if {PENDING, CHANGED} & detail.keys():
         _keep(tx, operation_id, {name: value for name, value in detail.items() if name not in (PENDING, CHANGED)})
 
 
 def changed(tx: Transaction, operation_id: int) -> int:
-    """Of how many documents the units had to be changed when its state was last. An operation is about one generation, where
-    each has one."""
+    """The number of documents whose units were changed with the operation's last change of state.
+
+    An operation concerns one generation, where each document has one unit.
+    """
     return _detail(tx, operation_id).get(CHANGED, 0)
 
 

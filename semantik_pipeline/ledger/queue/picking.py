@@ -1,6 +1,6 @@
 """Which units of a stage a claim takes, and in what order.
 
-Statements are put together once for each stage and set of exceptions, and kept: that takes longer than to run them.
+Statements are cached for each stage and set of exceptions, since building one takes longer than running it.
 """
 
 from __future__ import annotations
@@ -16,32 +16,31 @@ from semantik_pipeline.ledger.queue import pending_holds
 from semantik_pipeline.ledger.queue.keys import Key
 from semantik_pipeline.ledger.tables import work
 
-#: Suspects go in no order, those that were charged last: so a run of kills from outside hits other documents each time,
-#: while the one that kills its worker meets every one of them alone.
+#: Suspects are taken in random order, those with fewer attempts first. So a series of kills from outside hits a
+#: different document each time, while a document that kills its worker is charged every time that it runs alone.
 _SUSPECTS = (work.c.attempts, func.random())
 
-#: Units that a claim looks at first where their chunks bound it: it locks what it looks at, and others pass that by.
+#: Units that a claim reads at first if ``max_chunks`` bounds it. It locks what it reads, and other claims skip those.
 FIRST = 32
 
-#: Statements that are kept: four stages, good units and suspects, with what a fleet's generations are in its time.
+#: Statements that are cached: for four stages, good units and suspects, and the sets of generations over time.
 KEPT = 256
 
 
 @dataclass(frozen=True, kw_only=True)
 class Without:
-    """What a claim leaves to others: units of these generations, and those that wait for one of these ``reasons``."""
+    """Units that a claim leaves to other workers: those of these generations, and those blocked for these reasons."""
 
     generations: tuple[int, ...] = ()
     reasons: tuple[str, ...] = ()
 
 
-#: A claim that leaves nothing to others.
+#: For a claim that leaves nothing to other workers.
 ALL = Without()
 
 
 def claimable(stage: str, without: Without, stopped: Collection[int] = ()) -> ColumnElement[bool]:
-    """Condition: units of the stage that may be claimed now, ``without`` what is left to others and those of the operations
-    ``stopped``."""
+    """Condition: units of the stage that may be claimed now, except ``without`` and those of operations ``stopped``."""
     free = and_(work.c.lease_token.is_(None), work.c.held_by.is_(None))
     due = and_(work.c.stage == stage, free, work.c.not_before <= now())
     if without.generations:
@@ -54,8 +53,10 @@ def claimable(stage: str, without: Without, stopped: Collection[int] = ()) -> Co
 def pick(
     tx: Transaction, stage: str, suspect: bool, limit: int, max_chunks: int | None, without: Without
 ) -> tuple[list[Key], bool]:
-    """Keys of units that are claimable, in order of the keys and locked, and whether there may be more: ``limit`` at most,
-    of ``max_chunks`` together, but one whatever its size."""
+    """Lock claimable units; returns their keys, sorted, and whether there may be more units.
+
+    It takes at most ``limit`` units, with at most ``max_chunks`` chunks in total, but always one, whatever its size.
+    """
     most = limit if max_chunks is None else min(limit, FIRST)
     while True:
         rows = _first(tx, stage, suspect, without, most)
@@ -68,14 +69,14 @@ def pick(
 
 def _first(tx: Transaction, stage: str, suspect: bool, without: Without, most: int) -> Sequence[Row]:
     rows = tx.execute(_query(stage, suspect, without, ()), {"most": most}).all()
-    if not (rows and rows[0].stopped):  # what it saw at once with the units, so none of them is to wait since
+    if not (rows and rows[0].stopped):  # read in the same statement as the units, so none of these has to wait
         return rows
     stopped = tuple(pending_holds.stopped(tx))
     return tx.execute(_query(stage, suspect, without, stopped), {"most": most}).all()
 
 
 def _within(rows: Sequence[Row], max_chunks: int | None) -> list[Key]:
-    """Keys of the first of these units that have so many chunks together, or of one, whatever its size."""
+    """Keys of the first units with at most ``max_chunks`` chunks in total, but of at least one, whatever its size."""
     picked: list[Key] = []
     total = 0
     for document, generation, chunks, *_ in rows:
@@ -88,8 +89,11 @@ def _within(rows: Sequence[Row], max_chunks: int | None) -> list[Key]:
 
 @functools.lru_cache(KEPT)
 def _query(stage: str, suspect: bool, without: Without, stopped: tuple[int, ...]) -> Select:
-    """Document, generation and number of chunks of the first ``most`` units, and whether units of operations are to wait
-    that don't follow yet. Good units are leased in a hurry: it is said with them, for a statement of its own costs more."""
+    """Document, generation and number of chunks of the first ``most`` units, and :data:`pending_holds.STOPPED`.
+
+    For good units the statement also contains :class:`hurry`, so that the lease commits without waiting for the disk;
+    a separate statement would cost more.
+    """
     told = [pending_holds.STOPPED.label("stopped"), *([] if suspect else [hurry()])]
     return (
         select(work.c.document_id, work.c.generation_id, work.c.chunks, *told)

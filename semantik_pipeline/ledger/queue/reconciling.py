@@ -1,4 +1,4 @@
-"""Documents whose points may have been written by somebody without a lease: they are looked at again at their end."""
+"""Reconciling: units whose points a worker may have written without a lease go through ``upsert`` once more."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ from semantik_pipeline.ledger.tables import work
 
 
 def mark(tx: Transaction, keys: Iterable[tuple[int, int]]) -> None:
-    """These documents' points may have been written by somebody without a lease."""
+    """Mark units (document id, generation id) whose points a worker may have written without a lease."""
     rows = [{"d": document, "g": generation} for document, generation in sorted(keys)]
     if rows:
         by_key = and_(work.c.document_id == bindparam("d"), work.c.generation_id == bindparam("g"))
         tx.execute(update(work).where(by_key).values(reconcile=True), rows)
 
 
-#: Documents that :func:`owed` names at once.
+#: Units that one call of :func:`owed` returns.
 SOME = 100
 
 
 def owed(tx: Transaction, *, after: tuple[int, int]) -> list[Unit]:
-    """Documents in quarantine, by their keys and behind the one with this key, of which the store may hold what was not
-    indexed."""
+    """At most SOME marked units in quarantine with keys above ``after``, in key order.
+
+    The store may hold points of them from a revision that was never indexed.
+    """
     aside = and_(work.c.stage == "quarantined", work.c.goal == "indexed")
     mine = and_(work.c.reconcile, aside, NOT_RETIRED)
     key = work.c.document_id, work.c.generation_id
@@ -35,7 +37,7 @@ def owed(tx: Transaction, *, after: tuple[int, int]) -> list[Unit]:
 
 
 def withdrawn(tx: Transaction, unit: Unit) -> None:
-    """The store holds no more of it than what was indexed, unless another revision has come."""
+    """Clear the unit's mark after its points were withdrawn, unless it has a newer revision."""
     key = and_(work.c.document_id == unit.document_id, work.c.generation_id == unit.generation_id)
     same = and_(key, work.c.epoch == unit.epoch, work.c.stage == "quarantined")
     tx.execute(update(work).where(same).values(reconcile=False))
@@ -45,10 +47,10 @@ def withdrawn(tx: Transaction, unit: Unit) -> None:
 MANY = 1000
 
 
-#: Those that are at their end.
+#: Condition: marked units that are finished.
 _MARKED = and_(work.c.reconcile, work.c.stage.in_(("indexed", "skipped", "deleted")), NOT_RETIRED)
 
-#: Those that are on their way through ``upsert`` again.
+#: Condition: units at ``upsert`` that nothing delays, and whose revision is already indexed or has no text.
 _AGAIN = and_(
     work.c.stage == "upsert",
     work.c.held_by.is_(None),
@@ -60,14 +62,16 @@ _AGAIN = and_(
 
 
 def under_way(tx: Transaction) -> bool:
-    """Whether a document that is through is looked at again, or is to be."""
+    """Whether a finished unit is being reconciled now, or is marked for it."""
     looks = [select(work.c.document_id).where(which).limit(1) for which in (_MARKED, _AGAIN)]
     return any(tx.execute(look).first() is not None for look in looks)
 
 
 def reconcile(tx: Transaction) -> int:
-    """Send marked documents that are at their end through ``upsert`` again, which removes older points. Up to MANY; returns
-    how many. What somebody has locked is left out."""
+    """Send up to MANY finished units that are marked through ``upsert`` again, which removes older points.
+
+    Returns their number. Rows that another transaction has locked are left out.
+    """
     key = work.c.document_id, work.c.generation_id
     in_order = select(*key).where(_MARKED).order_by(*key).limit(MANY).with_for_update(skip_locked=True)
     keys = [tuple(row) for row in tx.execute(in_order)]

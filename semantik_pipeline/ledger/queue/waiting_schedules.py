@@ -1,8 +1,8 @@
 """Sources whose schedule waits for a paused operation.
 
-The operation holds documents of the source, and a sync that has read the source waits for them. A scheduled sync leaves
-them where they are, so another one would come to wait for them as well, and so would each one after it: none is begun
-until the operation goes on, or somebody asks for a sync, which takes the documents up.
+The paused operation holds documents of the source, and an unfinished sync that has read the source waits for them. A
+scheduled sync does not take up held documents, so the next scheduled sync would wait for them too, and so would every
+later one. So none begins until the operation is resumed, or until somebody requests a sync, which takes them up.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from semantik_pipeline.ledger.tables import collections, operation_items, operat
 
 
 def holder() -> Any:
-    """The paused operation for which the schedule of a source waits, NULL if it waits for none: of the source of the query
-    around it. It looks at what operations hold of the source, up to the first unit that a sync waits for."""
+    """Subquery for a row of ``sources``: the paused operation for which the source's schedule waits, else NULL.
+
+    It reads the source's held units up to the first one that an unfinished sync waits for.
+    """
     paused = select(operations.c.id).where(operations.c.state == "paused").correlate(None)
     active = select(collections.c.active_generation).where(collections.c.id == sources.c.collection_id)
     held = and_(

@@ -1,7 +1,7 @@
-"""Claims, leases, and what becomes of a unit (a document in a generation).
+"""Claims and leases of units (a unit is a document in a generation), and their moves from stage to stage.
 
-Every change of a claimed unit checks the claim's token first (:func:`held`); a unit whose token is gone belongs to
-somebody else, and the caller drops what it made.
+Every change of a claimed unit first checks the claim's token (:func:`held`). A unit without the token belongs to
+another worker or to a newer revision, and the caller drops its result.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ MAX_BACKOFF = 300.0  # seconds
 STAGES = ("chunk", "extract", "embed", "upsert")
 TERMINAL = ("indexed", "skipped", "deleted", "quarantined")
 LANES = (0, 1, 2)  # search, ASKED, SCHEDULED: a lower one is claimed first
-#: The lane of what a person or an application asked for, and that of what a schedule did, or nobody waits for.
+#: The lane of work that a person or an application requested, and the lane of scheduled work or work nobody waits for.
 ASKED, SCHEDULED = 1, 2
-#: The lane of a build beside the active generation: behind everything else, and no part of the sources' fair shares.
+#: The lane of a build beside the active generation: claimed after everything else, outside the sources' fair shares.
 REBUILD_LANE = 3
 
-#: In a unit's progress: the unit is in quarantine, but the points of the revision before are being written again. Holds the
-#: values that it has in quarantine.
+#: Key in a unit's progress: the unit is in quarantine, but the points of its previous revision are being written again.
+#: The value has the columns to restore when it returns to quarantine.
 ASIDE = "aside"
 
-#: What a unit knows of its text, once it has none.
+#: Columns that refer to a unit's parsed text, for a unit without text.
 UNREAD: Mapping[str, Any] = {"parse_key": None, "text_hash": None, "extracted": None}
 
 
@@ -71,10 +71,10 @@ class Unit:
     extracted: dict[str, Any] | None
     notes: dict[str, Any] | None
     principals: list[str] | None = None
-    created_at: float = 0.0  # its document came here
-    changed_at: float = 0.0  # its document's present revision did
-    updated_at: float = 0.0  # it was claimed, or moved
-    hastened: bool = False  # of a small source, and before its time (fair_queue.py)
+    created_at: float = 0.0  # when its document was first stored
+    changed_at: float = 0.0  # when its document's current revision was stored
+    updated_at: float = 0.0  # when it was last claimed or moved
+    hastened: bool = False  # a unit of a small source that goes ahead (fair_queue.py)
     progress: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -84,7 +84,7 @@ class Unit:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """Units that one worker holds under one token. ``more``: others were due that it had no room for."""
+    """Units that one worker holds under one token. ``more``: other units were due that the claim had no room for."""
 
     token: str
     stage: str
@@ -92,7 +92,8 @@ class Claim:
     more: bool = False
 
 
-#: Whether a unit is a small source's that goes before its time. A build's turns are of another kind (backfill.py).
+#: Whether a unit goes ahead as a unit of a small source (fair_queue.py). Turns of builds are not virtual times
+#: (generations/backfill.py), so a build's units never do.
 HASTENED = and_(work.c.lane < REBUILD_LANE, func.coalesce(work.c.turn <= sources.c.hastened_upto, false()))
 
 UNIT = select(
@@ -135,7 +136,8 @@ UNIT = select(
 )
 
 
-#: Units of some documents in one generation. These statements, which each claim makes, are put together once.
+#: Condition: units of some documents in one generation. Every claim runs the following statements, so they are built
+#: once.
 _OF_DOCUMENTS = and_(work.c.generation_id == bindparam("generation"), among(work.c.document_id, "documents"))
 _OF_TOKEN = work.c.lease_token == bindparam("token")
 
@@ -182,12 +184,12 @@ def claim(
     alone: bool = False,
     without: Without = ALL,
 ) -> Claim | None:
-    """Take due units: good ones, or, ``alone``, a single suspect.
+    """Claim due units: good ones, or, with ``alone``, a single suspect. Returns None if nothing is due.
 
-    ``alone`` is a promise: the worker's process holds nothing else, and takes nothing else until this is finished. So
-    if it dies, this unit is to blame as far as anyone can tell. ``max_chunks`` bounds the sum of the units' chunks (the
-    first unit is taken whatever its size). ``without`` is what this worker leaves to others: generations that it can't
-    serve, or that are on their way out, and units that wait for what it lacks. None: nothing is due.
+    ``alone`` is a promise: the worker's process holds nothing else, and claims nothing else until the unit is finished.
+    So if the process dies, this unit is taken to be the cause. ``max_chunks`` bounds the total number of chunks (the
+    first unit is taken whatever its size). ``without``: units left to other workers. These belong to generations that
+    this worker can't serve or that are retired, or they wait for something that this worker lacks.
     """
     keys, more = pick(tx, stage, alone, 1 if alone else limit, max_chunks, without)
     if not keys:
@@ -201,17 +203,17 @@ def claim(
 
 
 def held(tx: Transaction, token: str) -> set[tuple[int, int]]:
-    """Keys of the units that this token still holds; locked until the transaction ends."""
+    """Lock the units that this token still holds until the transaction ends; returns their keys."""
     return {tuple(row) for row in tx.execute(_HELD, {"token": token})}
 
 
 def move(tx: Transaction, unit: Unit, stage: str, **values: Any) -> None:
-    """The unit goes on at ``stage``, free of its lease, its attempts and suspicion forgotten. Call under :func:`held`."""
+    """Move the unit to ``stage``: clears its lease, attempts, suspicion and error. Call under :func:`held`."""
     change(tx, unit, **at(stage), **FREED, attempts=0, suspect=False, error=None, **values)
 
 
 def at(stage: str) -> dict[str, Any]:
-    """What a unit is at a stage. At its end no operation holds it: if it is sent on its way again, that is another matter."""
+    """Columns of a unit that moves to a stage. In a terminal stage no operation holds it any longer."""
     return {"stage": stage, "held_by": None} if stage in TERMINAL else {"stage": stage}
 
 
@@ -225,12 +227,12 @@ FREED: Mapping[str, Any] = {
 
 
 def save_progress(tx: Transaction, unit: Unit, **values: Any) -> None:
-    """Part of the stage is done and kept: attempts start anew, the lease stays. Call under :func:`held`."""
+    """Save part of a stage's result: attempts and suspicion are reset, the lease stays. Call under :func:`held`."""
     change(tx, unit, attempts=0, suspect=False, **values)
 
 
 def give_back(tx: Transaction, token: str) -> set[tuple[int, int]]:
-    """Give back what is still held under a token, with nothing held against it; returns the keys of those units."""
+    """Release all units that the token still holds, without charging an attempt; returns their keys."""
     mine = held(tx, token)
     if mine:
         changes = {**FREED, "not_before": 0}
@@ -239,8 +241,10 @@ def give_back(tx: Transaction, token: str) -> set[tuple[int, int]]:
 
 
 def passed(tx: Transaction, claim: Claim) -> tuple[list[int], bool]:
-    """The chunks, as known now, of each unit of the claim that its stage has finished: the unit, with the revision that
-    was claimed, is at a later stage, or at its end. And whether some are still held, to be given back; takes no lock."""
+    """The number of chunks of each unit that has passed the claim's stage, and whether the claim still holds any unit.
+
+    A unit has passed if its claimed revision is at a later stage or finished, but not in quarantine. Takes no lock.
+    """
     rows = [
         row
         for generation_id, units in by_generation(claim.units)
@@ -255,7 +259,7 @@ def passed(tx: Transaction, claim: Claim) -> tuple[list[int], bool]:
 
 
 def release(tx: Transaction, token: str, keys: Iterable[tuple[int, int]], *, delay: float = 0, **values: Any) -> None:
-    """Give some of a claim's units back, with nothing held against them; they are due after ``delay`` seconds."""
+    """Release some of a claim's units without charging an attempt; they are due after ``delay`` seconds."""
     rows = [{"d": document, "g": generation} for document, generation in sorted(keys)]
     if rows:
         by_key = and_(work.c.document_id == bindparam("d"), work.c.generation_id == bindparam("g"))
@@ -264,7 +268,7 @@ def release(tx: Transaction, token: str, keys: Iterable[tuple[int, int]], *, del
 
 
 def suspect(tx: Transaction, token: str, keys: Iterable[tuple[int, int]]) -> None:
-    """Units that failed in company run alone from now on; nobody is charged yet."""
+    """Release units that failed together: each is a suspect, and runs alone next. No attempt is charged."""
     release(tx, token, keys, suspect=True)
 
 
@@ -277,8 +281,11 @@ def charge(
     backoff: float,
     retry_after: float | None = None,
 ) -> bool:
-    """Count a failure alone; quarantine after the last attempt. Returns whether it is in quarantine now. What is to leave
-    the index has no content to blame: it is tried again until it is gone, and says what keeps it."""
+    """Charge an attempt for a failure of the unit alone. Returns whether the unit is in quarantine now.
+
+    After the last attempt the unit is quarantined. A unit that leaves the index (goal ``deleted`` or ``skipped``) is
+    not, since it has no content to blame: it is tried again until it succeeds, and ``blocked`` has the error message.
+    """
     mine = and_(work.c.document_id == unit.document_id, work.c.generation_id == unit.generation_id)
     before = tx.execute(select(work.c.attempts).where(mine)).scalar_one()  # not the claim's: progress resets them
     attempts = min(before + 1, max_attempts)
@@ -293,16 +300,22 @@ def charge(
 
 
 def quarantine(tx: Transaction, unit: Unit, error: dict[str, Any], *, attempts: int | None = None) -> None:
-    """Set the unit aside until its content or the pipeline that failed on it changes. What the store may have of it by
-    then is owed to be withdrawn (``stages/withdrawal.py``)."""
+    """Quarantine the unit until its content, or the pipeline that failed on it, changes.
+
+    If the store may hold points of the failed revision, the unit is marked so that they are withdrawn
+    (``stages/withdrawal.py``).
+    """
     values: dict[str, Any] = {} if attempts is None else {"attempts": attempts}
-    if unit.stage == "upsert" or unit.progress.get("begun"):  # half written, and sent back to an earlier stage
+    if unit.stage == "upsert" or unit.progress.get("begun"):  # begun: half written, then sent back
         values["reconcile"] = True
     change(tx, unit, **FREED, **at("quarantined"), suspect=False, error=_described(unit, error), **values)
 
 
 def block(tx: Transaction, stage: str, generation_id: int, reason: str) -> int:
-    """Say why nobody here takes a generation's units; a claim elsewhere clears it."""
+    """Note on a generation's units at a stage why this worker can't claim them; a claim by another worker clears it.
+
+    Returns the number of units whose reason is new.
+    """
     waiting = and_(work.c.stage == stage, work.c.generation_id == generation_id, work.c.lease_token.is_(None))
     news = work.c.blocked.is_distinct_from(reason)
     return tx.execute(update(work).where(waiting, news).values(blocked=reason)).rowcount
@@ -313,7 +326,7 @@ def _described(unit: Unit, error: dict[str, Any]) -> dict[str, Any]:
 
 
 def change(tx: Transaction, unit: Unit, **values: Any) -> None:
-    """Set columns of a unit's row."""
+    """Set columns of a unit's row, and its time of change."""
     by_key = and_(work.c.document_id == unit.document_id, work.c.generation_id == unit.generation_id)
     tx.execute(update(work).where(by_key).values(**values, updated_at=now()))
 
@@ -323,5 +336,5 @@ def embedded_more(count: int) -> Any:
 
 
 def later(turns: float) -> Any:
-    """A place further back in the queue."""
+    """Expression for a turn that is ``turns`` later than the unit's current one."""
     return work.c.turn + turns
