@@ -29,7 +29,7 @@ from semantik_pipeline.stages.unit_errors import describe, told
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
 
-#: Tries of one document within a slice before it counts as unread; the next sync tries it again.
+#: Number of tries of one document within a slice before it counts as unread. The next sync tries it again.
 FETCHES = 3
 
 #: Bytes of documents that are fetched concurrently, by the sizes in their references. A larger document is fetched alone.
@@ -59,8 +59,9 @@ def fetch_all(
 ) -> Iterator[tuple[str, DocumentReference, Fetched]]:
     """Yield each name and reference with what :func:`fetch` returned, in the order of ``wanted``.
 
-    As many run concurrently as the connector allows (``FETCH_CONCURRENCY``), within :data:`BYTES`. ``wanted`` is read
-    only as far as there is room, so a caller can end it early. An error of one ends all; those in progress end first.
+    As many fetches run concurrently as the connector allows (``FETCH_CONCURRENCY``), within :data:`BYTES`. ``wanted``
+    is read only as far as there is room, so a caller can end it early. The first error stops all further fetches; it is
+    raised after the running ones have ended.
     """
     threads = max(1, connector.FETCH_CONCURRENCY)
     if threads == 1:
