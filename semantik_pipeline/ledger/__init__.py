@@ -1,7 +1,7 @@
 """The ledger: what exists, at which stage it is, and who holds it. Values in, values out.
 
-``Ledger`` opens transactions; the packages hold the queries, by what they are about, and ``tables`` what they are asked of.
-docs/architecture.md has the packages in their order: imports go down only.
+``Ledger`` opens transactions. Each package has the queries of one area; ``tables`` has the tables.
+docs/architecture.md lists the packages in layers: imports go down only.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ __all__ = ["Ledger", "Transaction"]
 
 
 class Ledger:
-    """A connection to the ledger. A fresh SQLite file gets its schema; any other schema must be this program's.
+    """The ledger at a database URL. Creates the schema in a new SQLite file.
 
-    Raises SchemaMismatch, naming the command that mends it.
+    Raises SchemaMismatch, naming the command that fixes it, if the schema is not the one that this program needs
+    (``check=False`` skips this check).
     """
 
     def __init__(self, url: str, *, check: bool = True) -> None:
@@ -36,19 +37,19 @@ class Ledger:
                 schema.check(self.engine)
 
     def read(self) -> AbstractContextManager[Transaction]:
-        """A short transaction that only reads."""
+        """Open a short transaction that only reads."""
         return transaction(self.engine, writes=False)
 
     def snapshot(self) -> AbstractContextManager[Transaction]:
-        """Like :meth:`read`, and all statements see the same state of the database, on PostgreSQL as well."""
+        """Like :meth:`read`, but all statements see the same state of the database on PostgreSQL, too."""
         return transaction(self.engine, writes=False, snapshot=True)
 
     def write(self) -> AbstractContextManager[Transaction]:
-        """A short transaction that writes; on SQLite it holds the writer's lock from its start."""
+        """Open a short transaction that writes. On SQLite it holds the write lock from its start."""
         return transaction(self.engine, writes=True)
 
     def ask(self) -> AbstractContextManager[Transaction]:
-        """For one statement that reads: SQLite is not told to begin and commit it."""
+        """Open a connection for a single read statement: on SQLite without BEGIN and COMMIT."""
         return transaction(self.engine, writes=False, alone=True)
 
     def search_view(self, collection: str) -> collections.SearchView:
@@ -82,7 +83,7 @@ class Ledger:
             return paths.documents_at(tx, generation_id, patterns, principals=principals, limit=limit)
 
     def points_at_rest(self, generation_id: int) -> int:
-        """How many points the generation's index holds at least."""
+        """Return the least number of points that the generation's index must hold."""
         with self.read() as tx:
             return comparison.points_at_rest(tx, generation_id)
 

@@ -1,1 +1,1 @@
-"""What there is: collections with their generations and sources, the plugins' configurations, evaluations."""
+"""Catalog: collections with their generations and sources, plugin configurations, evaluations."""

@@ -1,4 +1,4 @@
-"""Collections as people see and change them: what each is made of, what it holds, and which builds it has."""
+"""Reports on collections for people: configuration, document counts, generations and sources."""
 
 from __future__ import annotations
 
@@ -27,8 +27,11 @@ def list_collections(
     after: str | None = None,
     limit: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Collections by name, with ``documents`` by status, ``chunks``, ``generations`` and ``sources``: those ``among`` these
-    (None: all), behind the name ``after``, at most so many. What is in the trash is left out."""
+    """Return up to ``limit`` collections, ordered by name, after the name ``after``. Trashed ones are left out.
+
+    Each has ``documents`` (status -> count), ``chunks`` (count), ``generations`` and ``sources``. ``among``: only
+    collections with these names (None: all).
+    """
     query = select(*_COLUMNS).where(collections.c.trashed_at.is_(None)).order_by(collections.c.name).limit(limit)
     if among is not None:
         query = query.where(collections.c.name.in_(sorted(among)))
@@ -45,7 +48,7 @@ def list_collections(
 
 
 def _counts(tx: Transaction, ids: Sequence[int]) -> dict[int, tuple[dict[str, int], int]]:
-    """collection id -> (live documents by status in its active generation, their chunks)."""
+    """Return collection id -> (status -> number of live documents, number of their chunks) in the active generation."""
     active = and_(work.c.document_id == documents.c.id, work.c.generation_id == collections.c.active_generation)
     query = (
         select(documents.c.collection_id, work.c.stage, func.count(), func.coalesce(func.sum(work.c.chunks), 0))
@@ -72,7 +75,7 @@ def _generations(tx: Transaction, ids: Sequence[int]) -> dict[int, list[dict[str
 
 
 def _sources(tx: Transaction, ids: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
-    """collection id -> ``id``, ``connector``, ``name`` of its sources, by name."""
+    """Return collection id -> its sources, ordered by name: ``id``, ``connector``, ``name`` of each."""
     columns = (sources.c.collection_id, sources.c.id, sources.c.connector, sources.c.name)
     mine = and_(sources.c.collection_id.in_(ids), sources.c.trashed_at.is_(None))
     found: dict[int, list[dict[str, Any]]] = {}

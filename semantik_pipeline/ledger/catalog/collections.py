@@ -18,13 +18,13 @@ from semantik_pipeline.ledger.database.connection import Transaction, insert_for
 from semantik_pipeline.ledger.database.questions import Question
 from semantik_pipeline.ledger.tables import collections, documents, generations, sources, work
 
-#: In what a generation keeps of its build, under ``alias``: the store's alias is still to name its index.
+#: Value of ``alias`` in ``generations.build``: the store's alias does not point to this generation's index yet.
 ALIAS_OWED = "owed"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Collection:
-    """Documents that are searched together, with one configuration."""
+    """A collection: documents that are searched together, with one configuration."""
 
     id: int
     name: str
@@ -36,7 +36,7 @@ class Collection:
 
 @dataclass(frozen=True, kw_only=True)
 class Generation:
-    """One build of a collection's index; ``config`` and ``fingerprints`` never change."""
+    """One build of a collection's index. ``config`` and ``fingerprints`` never change."""
 
     id: int
     collection_id: int
@@ -50,7 +50,7 @@ class Generation:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchView:
-    """What a search of a collection reads: index and model together."""
+    """What a search of a collection uses: the index, and the configuration that names its model."""
 
     collection: str
     generation_id: int
@@ -71,7 +71,10 @@ class Source:
 
 
 def find_collection(tx: Transaction, name: str, *, trashed: bool = False) -> Collection | None:
-    """Raises UsageError for one that is in the trash, unless ``trashed`` ones are looked for too."""
+    """Return the collection with this name, or None.
+
+    Raises NotFound if it is in the trash and UsageError if it is being imported, unless ``trashed`` is set.
+    """
     columns = [collections.c[field] for field in Collection.__dataclass_fields__]
     row = tx.execute(select(*columns).where(collections.c.name == name)).mappings().first()
     if row is not None and row["importing_at"] is not None and not trashed:
@@ -85,7 +88,7 @@ def find_collection(tx: Transaction, name: str, *, trashed: bool = False) -> Col
 
 
 def get_collection(tx: Transaction, name: str) -> Collection:
-    """Raises NotFound naming the collections that exist."""
+    """Return the collection with this name. Raises NotFound, naming the collections that exist, if there is none."""
     found = find_collection(tx, name)
     if found is None:
         there = select(collections.c.name).where(collections.c.trashed_at.is_(None)).order_by(collections.c.name)
@@ -106,8 +109,10 @@ def create_collection(
     plugins: dict[str, str] | None = None,
     hidden: bool = False,
 ) -> Collection | None:
-    """A collection with its first generation, active from the start; None if there is one of that name.
-    ``hidden``: it is being imported, and until :func:`exports.reveal` nobody sees it, nor is any key for it."""
+    """Create a collection with its first generation, which is active at once. Returns None if the name is taken.
+
+    ``hidden``: the collection is being imported. Until :func:`exports.reveal` nobody sees it and no key opens it.
+    """
     unseen = {"trashed_at": now(), "importing_at": now()} if hidden else {}
     row = insert_for(tx, collections).values(name=name, config=config, created_at=now(), **unseen)
     made = row.on_conflict_do_nothing(index_elements=["name"]).returning(collections.c.id)
@@ -138,7 +143,7 @@ def create_collection(
 
 
 def index_name(tx: Transaction, collection_id: int, name: str) -> str:
-    """A name for the index of a new generation that no other generation has, or had."""
+    """Return a name for a new generation's index that no other generation has or had."""
     mine = select(func.count()).where(generations.c.collection_id == collection_id)
     number = max(
         tx.execute(select(func.max(generations.c.id))).scalar_one_or_none() or 0, tx.execute(mine).scalar_one()
@@ -167,7 +172,8 @@ def get_generation(tx: Transaction, generation_id: int) -> Generation:
 
 
 def list_generations(tx: Transaction, collection_id: int | None = None) -> list[Generation]:
-    """Generations that are written to, of one collection or of all that are not in the trash."""
+    """Return the generations that are not retired, of one collection or of all, ordered by id. Trashed collections are
+    left out."""
     which = and_(generations.c.state != "retired", collections.c.trashed_at.is_(None))
     if collection_id is not None:
         which = and_(which, generations.c.collection_id == collection_id)
@@ -175,15 +181,17 @@ def list_generations(tx: Transaction, collection_id: int | None = None) -> list[
 
 
 def generation_ids(tx: Transaction) -> tuple[list[int], list[int]]:
-    """Generations that are written to, also those of collections that are in the trash or being imported, whose units are
-    claimed like any other; and those on their way out."""
+    """Return (ids of live generations, ids of retired generations), of all collections.
+
+    Trashed collections and those being imported are included: their units are claimed like any other.
+    """
     rows = tx.execute(select(generations.c.id, generations.c.state).order_by(generations.c.id)).all()
     live, retired = ([row.id for row in rows if (row.state == "retired") is gone] for gone in (False, True))
     return live, retired
 
 
 def shown_generation_ids(tx: Transaction) -> list[int]:
-    """Generations that are written to, of collections that are not in the trash."""
+    """Return the ids of generations that are not retired, of collections that are not in the trash."""
     there = collections.c.id == generations.c.collection_id
     which = and_(generations.c.state != "retired", collections.c.trashed_at.is_(None))
     query = select(generations.c.id).join_from(generations, collections, there).where(which)
@@ -200,25 +208,26 @@ def find_source(tx: Transaction, collection_id: int, connector: str, name: str) 
 
 
 def put_source(tx: Transaction, collection_id: int, connector: str, name: str, config: dict[str, Any]) -> int:
-    """The source of that name, made or given this configuration."""
+    """Create the source, or give the existing source this configuration. Returns its id."""
     found = find_source(tx, collection_id, connector, name)
     if found is not None:
         if found.config != config:
             tx.execute(update(sources).where(sources.c.id == found.id).values(config=config))
         return found.id
     row = _new_source(tx, collection_id, connector, name, config)
-    # another may make it meanwhile; the last configuration counts
+    # another transaction may have created it meanwhile; the last configuration wins
     made = row.on_conflict_do_update(index_elements=_NAMED, set_={"config": row.excluded.config})
     return tx.execute(made.returning(sources.c.id)).scalar_one()
 
 
 def add_source(tx: Transaction, collection_id: int, connector: str, name: str, config: dict[str, Any]) -> int | None:
-    """A source of that name; None, and nothing is written, if there is one, which another may have made meanwhile."""
+    """Create the source and return its id. Returns None and changes nothing if it exists, even if just created by
+    another transaction."""
     made = _new_source(tx, collection_id, connector, name, config).on_conflict_do_nothing(index_elements=_NAMED)
     return tx.execute(made.returning(sources.c.id)).scalar_one_or_none()
 
 
-#: No two sources have these alike.
+#: Columns that identify a source: their combination is unique.
 _NAMED = ["collection_id", "connector", "name"]
 
 
@@ -252,12 +261,15 @@ _VIEW = Question(
 
 
 def search_view(engine: Engine, name: str) -> SearchView:
-    """Raises NotFound for a collection that doesn't exist or is in the trash, UsageError for one that is imported."""
+    """Return what a search of this collection uses.
+
+    Raises NotFound if the collection doesn't exist or is in the trash, and UsageError if it is being imported.
+    """
     found = _VIEW.asked(engine, name=name)
     if not found:
         with transaction(engine, writes=False) as tx:
-            get_collection(tx, name)  # says why
-        return search_view(engine, name)  # it is there since this moment
+            get_collection(tx, name)  # raises the error that explains it
+        return search_view(engine, name)  # no error: the collection was created since the first query
     generation_id, index, dimension, config, at_once = found[0]
     return SearchView(
         collection=name,
@@ -285,8 +297,11 @@ _VISIBLE_TO_ALL = Question(_VISIBLE)
 def visible(
     tx: Transaction, generation_id: int, document_ids: Group[int], principals: Group[str] | None = None
 ) -> dict[int, int]:
-    """document id -> the epoch from which its points may be shown; deleted and never indexed ones are left out, and
-    those that are not open to these principals (None: all are)."""
+    """Return document id -> the epoch from which its points may be shown.
+
+    Left out: deleted documents, documents that were never indexed, and documents that are not open to these principals
+    (None: all are open).
+    """
     query = _VISIBLE
     if principals is not None:
         query = query.join(sources, documents.c.source_id == sources.c.id).where(open_to(tx, principals))
@@ -295,18 +310,18 @@ def visible(
 
 
 def visible_to_all(engine: Engine, generation_id: int, document_ids: Group[int]) -> dict[int, int]:
-    """:func:`visible` for who may see everything."""
+    """Like :func:`visible` for a caller who may see all documents; faster, because it is a :class:`Question`."""
     return dict(_VISIBLE_TO_ALL.asked(engine, generation=generation_id, ids=sorted(document_ids)))
 
 
 def lock_config(tx: Transaction, collection_id: int) -> dict[str, Any] | None:
-    """The configuration that the collection is to have, locked; None: it is gone, or in the trash."""
+    """Lock the collection and return its configuration, or None if it is deleted or in the trash."""
     mine = and_(collections.c.id == collection_id, collections.c.trashed_at.is_(None))
     return tx.execute(select(collections.c.config).where(mine).with_for_update()).scalar_one_or_none()
 
 
 def change_collection(tx: Transaction, collection_id: int, **values: Any) -> None:
-    """Set these columns. Keys that know it by the name that it had mean it from now on."""
+    """Set columns of the collection. On a rename, API keys that store the old name get the collection's id instead."""
     mine = collections.c.id == collection_id
     before = tx.execute(select(collections.c.name).where(mine).with_for_update()).scalar_one_or_none()
     tx.execute(update(collections).where(mine).values(**values))

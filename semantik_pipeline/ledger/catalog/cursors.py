@@ -1,4 +1,4 @@
-"""Where the enumeration of a source begins: the ``cursor`` of its row."""
+"""Cursors: where the enumeration of a source starts or continues (column ``sources.cursor``)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Cursor:
-    """``since``: where the last run that ended said that the next one begins (None: it names everything again).
-    ``at``: the last checkpoint of the run in hand (None: its beginning). ``anew``: whatever the run in hand says, the next
-    one names everything again.
+    """The cursor of a source. A run is one enumeration, which may take several slices.
 
-    The first two mean something only to the connector of ``shape``, the fingerprint of plugin and options.
+    ``since``: start of the next run, given by the last run that ended (None: a full enumeration). ``at``: the last
+    checkpoint of the current run (None: its start). ``anew``: the next run is a full enumeration, whatever the current
+    run says.
+
+    ``since`` and ``at`` are valid only for the connector with the fingerprint ``shape`` (of its plugin and options).
     """
 
     shape: str | None = None
@@ -22,7 +24,7 @@ class Cursor:
 
     @classmethod
     def of(cls, stored: Any) -> Cursor:
-        """As it was stored. What an earlier version stored is not believed: the enumeration begins anew."""
+        """Return the stored cursor. A value in an earlier version's format is ignored: a full enumeration starts."""
         known = isinstance(stored, dict) and stored.keys() - {"anew"} == {"shape", "since", "at"}
         return cls(**stored) if known else cls()
 
@@ -32,16 +34,16 @@ class Cursor:
 
     @property
     def start(self) -> Any:
-        """What the connector is given."""
+        """The position passed to the connector."""
         return self.since if self.at is None else self.at
 
     def at_checkpoint(self, checkpoint: Any) -> Cursor:
         return replace(self, at=checkpoint)
 
     def at_run(self) -> Cursor:
-        """Where a run begins now."""
+        """Return the cursor for a run that starts now."""
         return Cursor(shape=self.shape) if self.anew else self
 
     def before_run(self) -> Cursor:
-        """Where the next run begins, whatever became of the run in hand."""
+        """Return the cursor for the next run, without the current run's checkpoint."""
         return replace(self, at=None)

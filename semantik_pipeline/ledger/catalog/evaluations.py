@@ -1,6 +1,7 @@
-"""How good the answers were, each time that somebody measured it: a row for each way of searching that a run compared.
+"""Stored results of search evaluations: one row for each way of searching that an evaluation run compared.
 
-Queries are kept by their ids alone. What a query says may be a sentence of a document, and that goes with its document.
+Only the ids of queries are stored. The text of a query may be a sentence of a document, and a document's text must be
+gone once the document is deleted.
 """
 
 from __future__ import annotations
@@ -17,13 +18,16 @@ from sqlalchemy import delete, insert, or_, select
 from semantik_pipeline.ledger.database.connection import Transaction, now
 from semantik_pipeline.ledger.tables import evaluations
 
-#: Rows that one transaction of a sweep removes.
+#: Rows that one transaction of :func:`sweep` removes.
 BATCH = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluated:
-    """One way's row. ``measures`` are means by name, ``scores`` one measure by query id, in four digits."""
+    """The result of one way of searching.
+
+    ``measures``: name -> mean. ``scores``: query id -> score in the measure that decides, rounded to four digits.
+    """
 
     run: str
     at: float
@@ -47,8 +51,10 @@ def keep(
     collection: str,
     ways: Sequence[Mapping[str, Any]],
 ) -> str:
-    """Note a run; returns its id. Each of ``ways`` has ``way``, ``is_default``, ``configuration``, ``measures`` and
-    ``scores``."""
+    """Store an evaluation run and return its id.
+
+    Each of ``ways`` has ``way`` (its name), ``is_default``, ``configuration``, ``measures`` and ``scores``.
+    """
     run = uuid.uuid4().hex[:12]
     at = tx.execute(select(now())).scalar_one()
     shared = {
@@ -65,8 +71,10 @@ def keep(
 
 
 def history(tx: Transaction, name: str | None = None, *, limit: int) -> list[Evaluated]:
-    """The rows of the latest runs, newest first, at most ``limit`` rows; with ``name`` those of a dataset or collection
-    of that name. Rows of one run come together, the default first."""
+    """Return up to ``limit`` rows of the latest runs, newest run first; within a run the default way comes first.
+
+    ``name``: only rows of the dataset or collection with this name.
+    """
     columns = [evaluations.c[field] for field in Evaluated.__dataclass_fields__]
     query = select(*columns).order_by(evaluations.c.at.desc(), evaluations.c.run, evaluations.c.is_default.desc())
     query = query.order_by(evaluations.c.id).limit(limit)
@@ -76,13 +84,13 @@ def history(tx: Transaction, name: str | None = None, *, limit: int) -> list[Eva
 
 
 def sweep(tx: Transaction, *, older_than: float) -> bool:
-    """Remove what was measured more than so many seconds ago. Returns whether some may be left."""
+    """Delete up to BATCH rows older than ``older_than`` seconds. Returns whether more may be left."""
     old = select(evaluations.c.id).where(evaluations.c.at < now() - older_than).order_by(evaluations.c.at).limit(BATCH)
     return tx.execute(delete(evaluations).where(evaluations.c.id.in_(old.scalar_subquery()))).rowcount == BATCH
 
 
 def _packed(scores: Mapping[str, float]) -> bytes:
-    """1,000 queries take some 10 KB."""
+    """Return the scores as deflated JSON: about 10 KB for 1,000 queries."""
     rounded = {query_id: round(score, 4) for query_id, score in scores.items()}
     return zlib.compress(json.dumps(rounded, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace"))
 

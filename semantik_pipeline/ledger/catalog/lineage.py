@@ -1,4 +1,4 @@
-"""What the generation that search reads was made of, and which ones are on their way out."""
+"""The frozen configuration of the active generation, and conditions that leave out retired generations."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from sqlalchemy import ColumnElement, select
 from semantik_pipeline.ledger.database.connection import Transaction
 from semantik_pipeline.ledger.tables import generations, work
 
-#: The generations that are on their way out.
+#: Ids of retired generations, as a subquery.
 RETIRED = select(generations.c.id).where(generations.c.state == "retired").correlate(None)
 
-#: Condition on units: theirs are left out.
+#: Condition on units: the unit does not belong to a retired generation.
 NOT_RETIRED = work.c.generation_id.not_in(RETIRED)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """A generation as it was frozen; ``plugins`` maps its plugins to their versions then."""
+    """A generation as it was frozen. ``plugins``: plugin -> its version at that time."""
 
     id: int
     dimension: int
@@ -32,13 +32,15 @@ _RECORD = select(*(generations.c[name] for name in Record.__dataclass_fields__))
 
 
 def living(tx: Transaction) -> ColumnElement[bool]:
-    """The condition :data:`NOT_RETIRED`, for what looks for units of some stages: it names the generations, so the database
-    finds these units by an index, and reads no others."""
+    """Return the same condition as :data:`NOT_RETIRED`, for queries that look for units by stage.
+
+    It lists the ids of the generations, so that the database can use the index on generation and stage.
+    """
     ids = tx.execute(select(generations.c.id).where(generations.c.state != "retired").order_by(generations.c.id))
     return work.c.generation_id.in_(list(ids.scalars()))
 
 
 def active(tx: Transaction, collection_id: int) -> Record:
-    """The generation that search reads."""
+    """Return the collection's active generation: the one that search reads."""
     query = _RECORD.where(generations.c.collection_id == collection_id, generations.c.state == "active")
     return Record(**tx.execute(query).mappings().one())

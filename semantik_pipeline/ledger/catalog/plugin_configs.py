@@ -1,4 +1,4 @@
-"""The ledger's mirror of the plugin state file, for history and health. The file is what counts."""
+"""The ledger's copy of the plugin state file, with timestamps and health. The file is authoritative."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from semantik_pipeline.ledger.tables import plugin_configs
 
 @dataclass(frozen=True, kw_only=True)
 class PluginRow:
-    """What the state file says of an installed plugin. ``config`` is redacted."""
+    """The state of an installed plugin according to the state file. ``config`` is redacted."""
 
     id: str
     type: str
@@ -23,7 +23,7 @@ class PluginRow:
 
 
 def mirror(tx: Transaction, found: Sequence[PluginRow]) -> None:
-    """Make the rows say what these say, whatever they said; rows of other plugins go, health stays."""
+    """Make the table equal to ``found``: update or add these plugins, delete all others. Health columns are kept."""
     ids = [row.id for row in found]
     tx.execute(delete(plugin_configs).where(plugin_configs.c.id.not_in(ids)))
     if not found:
@@ -51,12 +51,12 @@ def mirror(tx: Transaction, found: Sequence[PluginRow]) -> None:
 
 
 def note_health(tx: Transaction, health: Mapping[str, tuple[str, str | None]]) -> None:
-    """Plugin id -> (status, reason), as of now. A plugin without a row is left out."""
+    """Store the result of a health check: plugin id -> (status, reason). Plugins without a row are ignored."""
     for plugin_id, (status, reason) in sorted(health.items()):
         values = {"last_health_check": now(), "health_status": status, "error_message": reason}
         tx.execute(update(plugin_configs).where(plugin_configs.c.id == plugin_id).values(**values))
 
 
 def read_all(tx: Transaction) -> dict[str, dict[str, Any]]:
-    """Plugin id -> its row."""
+    """Return plugin id -> its row."""
     return {row["id"]: dict(row) for row in tx.execute(select(plugin_configs)).mappings()}

@@ -1,2 +1,1 @@
-"""The database itself: connections and transactions, the schema's version, bulk statements, statistics, room, and when
-what is done once in a while was done last."""
+"""The database: connections and transactions, schema version, bulk statements, statistics, sizes, periodic tasks."""

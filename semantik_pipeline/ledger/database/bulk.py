@@ -1,7 +1,7 @@
-"""Many rows in one statement. A round trip to a server costs more than a row does.
+"""Bulk statements: many rows in one statement, because a round trip to a server costs more than a row.
 
-Postgres takes one array for each column: faster than a statement for each row, and, unlike COPY, it knows ON CONFLICT.
-SQLite takes the rows one by one, which costs nothing there.
+On PostgreSQL each column is passed as one array: faster than one statement per row, and, unlike COPY, it supports ON
+CONFLICT. On SQLite rows are passed one by one, which costs nothing there.
 """
 
 from __future__ import annotations
@@ -41,13 +41,16 @@ _One = TypeVar("_One")
 
 
 def slices(items: Sequence[_One], size: int) -> Iterator[Sequence[_One]]:
-    """The items in order, so many at a time."""
+    """Split the items, in order, into slices of ``size``."""
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def pools(sized: Iterable[tuple[_One, int]], size: int, *, most: int | None = None) -> Iterator[list[_One]]:
-    """Things in order, each given with its size, grouped: those of a group, if it has several, have this ``size`` together
-    at most, and are so many at ``most``."""
+    """Group ``(item, size of the item)`` pairs, in order.
+
+    A group has at most ``most`` items, and its items have at most ``size`` together; a single larger item is a group of
+    its own.
+    """
     pool: list[_One] = []
     total = 0
     for one, of_it in sized:
@@ -69,11 +72,10 @@ def insert_rows(
     stamped: Sequence[str] = (),
     returning: Sequence[str] = (),
 ) -> list[Any]:
-    """Insert rows that have the same columns, in their order: that of their keys. Answers with the columns ``returning``
-    of each.
+    """Insert rows, all with the same columns, in the given order: callers sort them by their keys, against deadlocks.
 
-    With ``unless``, rows whose values of these columns are there already are left out. The columns ``stamped`` get the
-    database's time.
+    ``unless``: a row whose values of these columns exist already is skipped. ``stamped``: columns that get the
+    database's time. ``returning``: columns to return of each inserted row.
     """
     if not rows:
         return []
@@ -104,11 +106,11 @@ def update_rows(
     stamped: Sequence[str] = (),
     more: Sequence[str] = (),
 ) -> None:
-    """Give rows, each known by its columns ``by``, the other values of its mapping, and all of them the ``fixed`` ones.
-    The columns ``stamped`` get the database's time.
+    """Update rows. In each mapping, the columns ``by`` identify a row; the others are its new values.
 
-    All mappings have the same names. Of the columns ``more`` the value is added to what is there. The rows must be
-    locked before: Postgres changes them in any order.
+    All mappings have the same names. ``fixed``: values set in all rows. ``stamped``: columns that get the database's
+    time. ``more``: columns whose value is added to the present one. The rows must be locked before: PostgreSQL updates
+    them in any order.
     """
     if not rows:
         return
@@ -134,7 +136,7 @@ def _update(
     stamped: tuple[str, ...],
     more: tuple[str, ...],
 ) -> Update:
-    """Kept, for putting it together takes longer than the database needs for a batch."""
+    """Build the UPDATE. Cached, because building it takes longer than the database needs for a batch."""
     if sqlite:
         given: dict[str, Any] = {name: bindparam(f"new_{name}") for name in (*by, *names)}
     else:
@@ -151,10 +153,13 @@ def _update(
 
 
 class among(FunctionElement):  # noqa: N801 - reads as the SQL it becomes
-    """Condition: a column has one of these values, or of those of the parameter with this name. They are one value to the
-    database: however many they are, the statement stays the same, and is parsed and planned once."""
+    """Condition: a column has one of these values, or one of the values of the parameter with this name.
 
-    inherit_cache = True  # and no type: a Boolean is compared with 1 on SQLite, which no index serves
+    The list is passed as a single parameter. So the statement is the same for any number of values, and is parsed and
+    planned once.
+    """
+
+    inherit_cache = True  # no Boolean type: SQLAlchemy would compare it with 1 on SQLite, and no index could be used
 
     def __init__(self, where: ColumnElement[Any], values: Collection[Any] | str) -> None:
         kind = JSON().with_variant(ARRAY(where.type), "postgresql")
@@ -177,7 +182,7 @@ def _postgres_among(element, compiler, **options) -> str:
 
 
 def _array(where: Column[Any], values: list[Any]) -> list[Any]:
-    """A column's values as the elements of one array: all of one type."""
+    """Return a column's values as elements of one array, all of the same type."""
     if isinstance(where.type, JSON):
         return [None if value is None else json.dumps(value) for value in values]
     if isinstance(where.type, Double):

@@ -1,4 +1,4 @@
-"""Chores: what maintenance does once in a while, by whichever worker comes first."""
+"""Chores: periodic maintenance tasks, each done by the first worker that finds it due."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from semantik_pipeline.ledger.tables import chores
 
 
 def note(tx: Transaction, name: str) -> None:
-    """The chore was done just now."""
+    """Record that the chore was done now."""
     statement = insert_for(tx, chores).values(name=name, done_at=now())
     tx.execute(statement.on_conflict_do_update(index_elements=["name"], set_={"done_at": now()}))
 
 
 def age(tx: Transaction, name: str) -> float | None:
-    """Seconds since it was done; None: never."""
+    """Return the seconds since the chore was last done, or None if it never was."""
     return tx.execute(select(now() - chores.c.done_at).where(chores.c.name == name)).scalar_one_or_none()
 
 
 def take(tx: Transaction, name: str, *, every: float) -> bool:
-    """Whether the chore is due, that is not done for ``every`` seconds; it counts as done from now on."""
+    """Take the chore if it was not done in the last ``every`` seconds: it counts as done now. Returns whether it was
+    taken."""
     due = select(chores.c.name).where(chores.c.name == name, chores.c.done_at > now() - every)
     if tx.execute(due).first() is not None:
         return False
@@ -28,4 +29,4 @@ def take(tx: Transaction, name: str, *, every: float) -> bool:
     again = statement.on_conflict_do_update(
         index_elements=["name"], set_={"done_at": now()}, where=chores.c.done_at <= now() - every
     )
-    return tx.execute(again.returning(chores.c.name)).first() is not None  # PostgreSQL's driver counts no inserts
+    return tx.execute(again.returning(chores.c.name)).first() is not None  # the PostgreSQL driver gives no row count

@@ -1,7 +1,7 @@
-"""Connections and transactions. A transaction is short, and a writing one says so before it begins.
+"""Connections and transactions. Transactions are short, and a writing one is declared as such before it begins.
 
-SQLite: WAL, and ``BEGIN IMMEDIATE`` for writers, since a deferred transaction that turns into a writer can lose its
-claim to another. Postgres: READ COMMITTED with row locks.
+SQLite: WAL mode, and ``BEGIN IMMEDIATE`` for writers, because a deferred transaction that becomes a writer can lose its
+claim to another one. PostgreSQL: READ COMMITTED with row locks.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from semantik_pipeline.errors import Conflict, PipelineError, SettingsError, Sto
 
 Transaction = Connection
 
-#: Seconds after which a connection in the pool is asked whether it still lives.
+#: Seconds of rest in the pool after which a connection is pinged before use.
 REST = 1.0
 
-#: What a connection to SQLite keeps: prepared statements (those with hundreds of parameters take 50 KB each), and
-#: kilobytes of pages. Pages are of no use for long, for another connection's commit makes all of them old; with 128
-#: statements and 4 MB for each of 16 connections, caches alone grew by 14 MB from 2,000 to 18,000 chunks.
+#: Caches of one SQLite connection: number of prepared statements (those with hundreds of parameters take 50 KB each),
+#: and kilobytes of pages. Cached pages are not useful for long, because a commit of another connection invalidates them
+#: all. With 128 statements and 4 MB for each of 16 connections, caches alone grew by 14 MB from 2,000 to 18,000 chunks.
 STATEMENTS = 32
 PAGES_KB = 1000
 
@@ -49,8 +49,8 @@ def _postgres_now(element, compiler, **_) -> str:
 
 
 class lowered(FunctionElement):  # noqa: N801 - as now
-    """A text in lower case, to be compared, whatever letters it has: SQLite's own ``lower`` knows ASCII's alone. A sigma
-    that ends a word is one like others."""
+    """A text in lower case, for comparisons, in any script: SQLite's own ``lower`` handles ASCII only. The Greek final
+    sigma counts as an ordinary sigma."""
 
     type = Text()
     inherit_cache = True
@@ -71,9 +71,12 @@ def _lower(text: str | None) -> str | None:
 
 
 class hurry(FunctionElement):  # noqa: N801 - as now
-    """A column of a statement, by which its transaction commits without waiting for the disk. For leases in company alone:
-    everybody sees them at once, and if the server dies within the second, its leases are of no use to anybody. Whoever held
-    one finds it gone before it saves, and whatever is committed after it in the usual way brings it to the disk as well."""
+    """A column that makes the statement's transaction commit without waiting for the disk (PostgreSQL).
+
+    Use it only for leases of units that are not claimed alone. Other transactions see such a commit at once. Only if the
+    server dies within the next second can it be lost, which does no harm: the worker finds its lease gone before it
+    saves. Any later ordinary commit also writes this one to disk.
+    """
 
     type = Text()
     inherit_cache = True
@@ -86,10 +89,10 @@ def _sqlite_hurry(element, compiler, **_) -> str:
 
 @compiles(hurry, "postgresql")
 def _postgres_hurry(element, compiler, **_) -> str:
-    return "(select set_config('synchronous_commit', 'off', true))"  # once, however many rows it stands beside
+    return "(select set_config('synchronous_commit', 'off', true))"  # a subquery: evaluated once, not for each row
 
 
-#: How long a server may be silent: seconds to connect and between keepalives, milliseconds until sent data is answered.
+#: How long a server may be silent. Seconds to connect and between keepalives; milliseconds until data is acknowledged.
 PATIENCE = {
     "connect_timeout": 5,
     "keepalives_idle": 5,
@@ -98,7 +101,7 @@ PATIENCE = {
     "tcp_user_timeout": 15_000,
 }
 
-#: The same from the server's side: it ends sessions that fell silent in a transaction, and waits for locks so long.
+#: Limits on the server's side: for sessions that are silent within a transaction, for lock waits, and keepalives.
 SESSION = {
     "idle_in_transaction_session_timeout": "10s",
     "lock_timeout": "20s",
@@ -109,7 +112,7 @@ SESSION = {
 
 
 def open_engine(url: str) -> Engine:
-    """An engine for the URL; makes the folder of an SQLite file."""
+    """Return an engine for the URL. Creates the folder of a SQLite file."""
     if url.startswith("sqlite"):
         return _sqlite_engine(url)
     engine = create_engine(_postgres_url(url), pool_size=8, max_overflow=8, connect_args=PATIENCE)
@@ -120,14 +123,14 @@ def open_engine(url: str) -> Engine:
 
 
 def _bound_sessions(engine: Engine) -> None:
-    """A host that freezes or loses its power in the middle of a transaction must not keep its locks for hours."""
+    """Apply SESSION: a host that freezes or loses power within a transaction must not keep its locks for hours."""
 
     @event.listens_for(engine, "connect")
     def _on_connect(connection, _record) -> None:
         from psycopg.types.array import ListBinaryDumper
 
-        # As text, each element of an array is searched for what to escape, and vectors are written as hex digits: rows
-        # of chunks and embeddings took three to four times as long (measured).
+        # Arrays are sent in binary. As text, each element is searched for characters to escape, and vectors become hex
+        # digits: rows of chunks and embeddings took three to four times as long (measured).
         connection.adapters.register_dumper(list, ListBinaryDumper)
         with connection.cursor() as cursor:
             cursor.execute("; ".join(f"set {name} = '{value}'" for name, value in SESSION.items()))
@@ -135,7 +138,7 @@ def _bound_sessions(engine: Engine) -> None:
 
 
 def _leave_standbys(engine: Engine) -> None:
-    """A server that has become read-only stays so: connect anew, which may lead to the one that took its place."""
+    """Reconnect when the server has become read-only (a standby): the new connection may lead to the new primary."""
 
     @event.listens_for(engine, "handle_error")
     def _on_error(context) -> None:
@@ -144,8 +147,10 @@ def _leave_standbys(engine: Engine) -> None:
 
 
 def _ping_after_rest(engine: Engine) -> None:
-    """Ask a connection whether it lives only if it has rested: asking each time costs as much as a statement. One that
-    was cut while it was in use tells by itself, and takes all that rest in the pool with it."""
+    """Ping a connection before use only if it has rested for REST seconds: a ping costs as much as a statement.
+
+    A connection that breaks while in use raises an error, and then SQLAlchemy discards all connections in the pool.
+    """
 
     @event.listens_for(engine, "checkin")
     def _on_checkin(_connection, record) -> None:
@@ -164,10 +169,10 @@ def _ping_after_rest(engine: Engine) -> None:
 
 
 def _postgres_url(text: str) -> URL:
-    """With its driver. Raises SettingsError, without the password, for what names no database of PostgreSQL."""
+    """Return the URL with its driver. Raises SettingsError, without the password, if it is not a PostgreSQL URL."""
     try:
         url = make_url(text)
-    except (exc.ArgumentError, ValueError) as error:  # a port that is no number
+    except (exc.ArgumentError, ValueError) as error:  # ValueError: a port that is not a number
         why = "it is not a valid URL" if isinstance(error, exc.ArgumentError) else "its host or port can't be read"
         raise SettingsError(f"The setting database.url is unusable: {why}.", _POSTGRES) from None
     if url.drivername not in ("postgresql", "postgresql+psycopg"):
@@ -192,12 +197,12 @@ def _sqlite_engine(url: str) -> Engine:
         url,
         connect_args={"timeout": 30, "check_same_thread": False, "cached_statements": STATEMENTS},
         pool_size=16,
-        pool_use_lifo=True,  # as few connections as work at once; in turn, each of the sixteen would fill its caches
+        pool_use_lifo=True,  # use as few connections as possible: each that is used fills its caches
     )
 
     @event.listens_for(engine, "connect")
     def _on_connect(connection, _record) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves
+        connection.isolation_level = None  # no implicit BEGIN: _on_begin issues it
         connection.create_function("semantik_lower", 1, _lower, deterministic=True)
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode=WAL")
@@ -217,14 +222,14 @@ def _sqlite_engine(url: str) -> Engine:
 
 @contextmanager
 def transaction(engine: Engine, *, writes: bool, alone: bool = False, snapshot: bool = False) -> Iterator[Transaction]:
-    """Commit at the end, roll back on an error; database faults become errors of this project.
+    """Open a transaction: commit at the end, roll back on an error. Database errors become errors of this project.
 
-    ``alone``: one statement that reads, which sees one state of the database by itself; more would not see the same one.
-    ``snapshot``: several statements that read see one state. On SQLite they do anyway, unless ``alone``.
+    ``alone``: for a single read statement, without BEGIN on SQLite; several would not see the same state.
+    ``snapshot``: several read statements see the same state. On SQLite they always do, unless ``alone``.
     """
     options: dict[str, Any] = {"writes": writes, "alone": alone}
     if not writes and engine.dialect.name != "sqlite":
-        # AUTOCOMMIT: each statement sees what is committed, as in READ COMMITTED; BEGIN and COMMIT cost no round trips
+        # AUTOCOMMIT: each statement sees committed data, as in READ COMMITTED, without round trips for BEGIN and COMMIT
         options["isolation_level"] = "REPEATABLE READ" if snapshot else "AUTOCOMMIT"
     with translating(engine), engine.connect().execution_options(**options) as connection, connection.begin():
         yield connection
@@ -232,7 +237,7 @@ def transaction(engine: Engine, *, writes: bool, alone: bool = False, snapshot: 
 
 @contextmanager
 def translating(engine: Engine) -> Iterator[None]:
-    """Database faults inside become errors of this project."""
+    """Turn database errors in the block into errors of this project."""
     try:
         yield
     except exc.DBAPIError as error:
@@ -242,7 +247,7 @@ def translating(engine: Engine) -> Iterator[None]:
 
 
 def translate(error: exc.DBAPIError, engine: Engine) -> PipelineError:
-    """What a database error means for the work in hand."""
+    """Return the error of this project that corresponds to a database error."""
     text = str(error.orig)
     where = engine.url.render_as_string(hide_password=True)
     if "disk is full" in text or "No space left" in text or "disk I/O error" in text:
@@ -257,7 +262,7 @@ def translate(error: exc.DBAPIError, engine: Engine) -> PipelineError:
     return PipelineError(f"The ledger {where} refused a statement: {text.strip()}")
 
 
-#: Unique constraints on what people name, by PostgreSQL's name of each and SQLite's columns.
+#: Unique constraints on names that people choose: PostgreSQL's name of the constraint -> columns in SQLite's message.
 _NAMES = {
     "uq_collections_name": "collections.name",
     "uq_sources_collection_id_connector_name": "sources.collection_id, sources.connector, sources.name",
@@ -266,7 +271,7 @@ _NAMES = {
 
 
 def _is_taken(refused: BaseException | None) -> bool:
-    """Whether the row was refused since somebody has its name."""
+    """Whether a row was refused because its name is taken."""
     constraint = getattr(getattr(refused, "diag", None), "constraint_name", None)
     if getattr(refused, "sqlite_errorname", None) == "SQLITE_CONSTRAINT_UNIQUE":
         return str(refused).rpartition(": ")[2] in _NAMES.values()
@@ -274,15 +279,15 @@ def _is_taken(refused: BaseException | None) -> bool:
 
 
 def is_away(error: Exception) -> bool:
-    """Whether an error means that the ledger can't do now what it is asked for: it is away, or kept a lock for too long."""
+    """Whether an error is temporary: the ledger does not answer, or a lock was held for too long."""
     if not isinstance(error, exc.DBAPIError):
         return isinstance(error, exc.TimeoutError)
     of_server = isinstance(error, exc.OperationalError | exc.InterfaceError)
     return of_server or error.connection_invalidated or _cut(error.orig)
 
 
-#: SQLSTATEs that psycopg does not take for the server's trouble: a session that was silent in its transaction for too
-#: long, or that lasted too long, because its host slept; a server that has become a standby.
+#: SQLSTATEs that psycopg does not report as an OperationalError, but that mean a broken connection: a session that was
+#: silent in a transaction for too long, or lasted too long, because its host slept; a server that has become a standby.
 _CUT = ("25P03", "25P04", "25006")
 
 
@@ -291,5 +296,5 @@ def _cut(refused: BaseException | None) -> bool:
 
 
 def insert_for(tx: Transaction, table: Table):
-    """An INSERT of the transaction's own dialect, which knows ON CONFLICT."""
+    """Return an INSERT of the transaction's dialect, which supports ON CONFLICT."""
     return (sqlite if tx.dialect.name == "sqlite" else postgresql).insert(table)

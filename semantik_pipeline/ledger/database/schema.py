@@ -1,4 +1,4 @@
-"""Whether the ledger's schema is this program's, and the migration that makes it so."""
+"""The version of the ledger's schema: checking it, and migrating to the one that this program needs."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from sqlalchemy import Connection, Engine, inspect, text
 from semantik_pipeline.errors import SchemaMismatch
 from semantik_pipeline.ledger.database.connection import SESSION, translating
 
-#: The newest migration; a test holds it against ``migrations/``.
+#: The newest migration. A test compares this with ``migrations/``.
 HEAD = "0008"
 
 
-#: A number of this program's own, for PostgreSQL's advisory locks: who has it migrates.
+#: Key of the PostgreSQL advisory lock that a migration holds.
 _MIGRATING = 0x73656D616E74696B
 
 
 def current(engine: Engine) -> str | None:
-    """The schema's revision; None for a database that has none of our tables."""
+    """Return the schema's revision, or None for a database without a ledger."""
     with translating(engine), engine.connect() as connection:
         return _current(connection)
 
@@ -30,7 +30,7 @@ def _current(connection: Connection) -> str | None:
 
 
 def check(engine: Engine) -> None:
-    """Raise SchemaMismatch, naming the command that mends it, unless the schema is this program's."""
+    """Raise SchemaMismatch, naming the command that fixes it, unless the schema has revision HEAD."""
     found = current(engine)
     if found == HEAD:
         return
@@ -45,8 +45,8 @@ def check(engine: Engine) -> None:
 
 
 def migrate(engine: Engine) -> str | None:
-    """Bring the schema to this program's, and return which it was. Idempotent; of several at once one works, and the
-    others wait for it."""
+    """Migrate the schema to HEAD and return the revision it had before. Idempotent. If several processes call it at
+    once, one migrates and the others wait."""
     from alembic import command
     from alembic.config import Config
 
@@ -65,7 +65,10 @@ def migrate(engine: Engine) -> str | None:
 
 
 def _wait_for_others(connection: Connection) -> None:
-    """On SQLite the transaction itself has waited. A migration may take longer than anybody waits for other locks."""
+    """Wait until no other process migrates. On SQLite the start of the write transaction has already waited.
+
+    A migration may take longer than the usual ``lock_timeout``, so that is off during the wait.
+    """
     if connection.dialect.name == "postgresql":
         connection.execute(text("set local lock_timeout = 0"))
         connection.execute(text("select pg_advisory_xact_lock(:it)"), {"it": _MIGRATING})
@@ -73,7 +76,7 @@ def _wait_for_others(connection: Connection) -> None:
 
 
 def migrations_folder() -> Path:
-    """The folder of migrations: inside an installed package, or beside it in a checkout."""
+    """Return the folder of migrations: inside an installed package, or next to the package in a checkout."""
     package = Path(__file__).resolve().parents[2]
     inside = package / "migrations"
     return inside if inside.is_dir() else package.parent / "migrations"

@@ -1,4 +1,4 @@
-"""The server behind the ledger: which it is, what time it has, how many connections it bears."""
+"""Facts about the ledger's database server: version, clock, number of connections."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from sqlalchemy import select, text
 
 from semantik_pipeline.ledger.database.connection import Transaction, now
 
-#: Connections that one process may open: a pool of 8, and 8 beyond it (``open_engine``).
+#: Connections that one process may open: a pool of 8 and an overflow of 8 (``open_engine``).
 MOST_CONNECTIONS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerFacts:
-    """``connections`` that are open, of at most ``limit``; both None where connections are none of its concern."""
+    """Facts about the server. ``connections`` are open, ``limit`` is the maximum; both None on SQLite."""
 
     name: str
-    now: float  # on its clock
+    now: float  # seconds since 1970, on the server's clock
     connections: int | None = None
     limit: int | None = None
 
 
 def about(tx: Transaction) -> ServerFacts:
-    """What the server says of itself."""
+    """Ask the server for its facts."""
     here: float = tx.execute(select(now())).scalar_one()
     if tx.dialect.name == "sqlite":
         return ServerFacts(name=f"SQLite {tx.execute(text('select sqlite_version()')).scalar_one()}", now=here)

@@ -1,7 +1,8 @@
-"""The database's statistics, early: a planner that believes its tables empty reads them from end to end.
+"""Planner statistics, refreshed as tables grow: a planner that believes a table is empty scans it from end to end.
 
-Autovacuum comes by once a minute, SQLite's never; a first sync writes a hundred thousand rows before. And a connection
-to PostgreSQL keeps the plans that it made for empty tables until their statistics change.
+The database's own refresh comes too late. PostgreSQL's autovacuum runs once a minute, SQLite has none, and a first sync
+writes a hundred thousand rows in that time. Also, a PostgreSQL connection keeps the plans that it made for empty tables
+until their statistics change.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ _ONCE = 1e9  # seconds
 
 @dataclass(frozen=True, kw_only=True)
 class Growth:
-    """``tables`` grow with ``counted``: they are looked at when ``first`` of its rows were ever written, and each time
-    that there are twice as many."""
+    """Tables that grow together: ``tables`` are analyzed when ``first`` rows were ever written to ``counted``, and each
+    time that number has doubled."""
 
     counted: Table
     first: int
@@ -39,26 +40,28 @@ GROWTHS = (
 
 
 class Statistics:
-    """What one process knows of the planner's knowledge, so that asking whether it is due costs one statement."""
+    """Remembers, in one process, which doublings are done, so that checking whether one is due costs one statement."""
 
     def __init__(self) -> None:
         self._known: dict[str, int] = {}
 
     def refresh(self, ledger: Ledger) -> list[str]:
-        """Gather what is due, once for each doubling in the fleet: whoever takes a doubling looks at its tables. Who wants
-        to take it as well waits for its first look, which takes a moment. Returns the tables' names. Call outside of any
-        transaction."""
+        """Analyze the tables that are due and return their names. Call this outside of any transaction.
+
+        Each doubling is done once in the fleet: the process that takes it analyzes its tables. Another process that
+        tries to take it waits until the first table is analyzed, which takes a moment.
+        """
         with ledger.read() as tx:
             due = [(growth, doubled) for growth, doubled in _doublings(tx) if self._is_news(growth, doubled)]
         looked_at: list[str] = []
         for growth, doubled in due:
-            with ledger.write() as tx:  # whoever dies before its first look has taken nothing
+            with ledger.write() as tx:  # a process that dies before the first table is analyzed has taken nothing
                 mine = chores.take(tx, f"statistics of {growth.counted.name} {doubled}", every=_ONCE)
                 if mine:
                     _look_at(tx, growth.tables[0])
             self._known[growth.counted.name] = doubled
             for table in growth.tables[1:] if mine else ():
-                with ledger.write() as tx:  # each by itself: it holds a lock of its table, which only its like wait for
+                with ledger.write() as tx:  # one transaction each; ANALYZE's lock blocks only maintenance like itself
                     _look_at(tx, table)
             looked_at += growth.tables if mine else ()
         return looked_at
@@ -68,8 +71,10 @@ class Statistics:
 
 
 def _doublings(tx: Transaction) -> list[tuple[Growth, int]]:
-    """How often each table that is counted has doubled since its first look; those with fewer rows are left out. It asks
-    for the last id of each, at the end of an index."""
+    """Return how often each counted table has doubled since it reached ``first`` rows; smaller tables are left out.
+
+    Rows are counted by the highest id, which is at the end of an index.
+    """
     last = (select(func.max(growth.counted.c.id)).scalar_subquery() for growth in GROWTHS)
     written = tx.execute(select(*last)).one()
     return [
@@ -81,7 +86,7 @@ def _doublings(tx: Transaction) -> list[tuple[Growth, int]]:
 
 def _look_at(tx: Transaction, table: str) -> None:
     if tx.dialect.name == "sqlite":
-        tx.execute(text("pragma analysis_limit = 1000"))  # rows of an index: a hundredth of a second, whatever its size
+        tx.execute(text("pragma analysis_limit = 1000"))  # rows of an index: 0.01 s, whatever its size
         tx.execute(text(f"analyze {table}"))
         return
-    tx.execute(text(f"analyze (skip_locked) {table}"))  # whoever holds it locked is autovacuum, at the same
+    tx.execute(text(f"analyze (skip_locked) {table}"))  # a conflicting lock means that autovacuum is analyzing it

@@ -1,4 +1,4 @@
-"""How much room the ledger's tables take."""
+"""Disk space used by the ledger's tables."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from sqlalchemy import func, select
 from semantik_pipeline.ledger.database.connection import Transaction
 from semantik_pipeline.ledger.tables import metadata
 
-#: Tables that people count together.
+#: Tables whose sizes are reported as one group.
 GROUPS = {
     "documents": ("documents", "work"),
     "chunks": ("chunks",),
@@ -18,7 +18,7 @@ GROUPS = {
 
 
 def table_sizes(tx: Transaction) -> dict[str, int]:
-    """Bytes by group of tables, indexes included; ``other`` is the rest. Empty on SQLite, which is one file."""
+    """Return group -> bytes, indexes included; ``other`` has all other tables. Empty on SQLite, which is one file."""
     if tx.dialect.name != "postgresql":
         return {}
     groups = {table: group for group, tables in GROUPS.items() for table in tables}
