@@ -104,7 +104,7 @@ def _measured(receive: Receive, limit: int, whole: Callable[[], Awaitable[None]]
         waited += time.monotonic() - began
         taken += len(message.get("body", b""))
         if taken > limit:
-            raise _too_large(limit)
+            raise _too_large(limit, close=True)  # the body may never end
         if not message.get("more_body", False):
             ended = True
             if whole is not None:
@@ -120,5 +120,8 @@ def _too_slow(*, still: bool) -> HTTPException:
     return HTTPException(408, told, headers={"Connection": "close"})
 
 
-def _too_large(limit: int) -> HTTPException:
-    return HTTPException(413, f"The body is larger than {limit // MEGABYTE} MB.", headers={"Connection": "close"})
+def _too_large(limit: int, *, close: bool = False) -> HTTPException:
+    """The connection stays open for a body whose end is known: the server discards what arrives of it. A proxy sends a
+    body to its end before it reads the answer, and would answer 502 if the connection was closed meanwhile."""
+    headers = {"Connection": "close"} if close else None
+    return HTTPException(413, f"The body is larger than {limit // MEGABYTE} MB.", headers=headers)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
+import uvicorn
 from httpx import Response
 from starlette.testclient import TestClient
 
@@ -76,6 +79,22 @@ def make_api(make_pipeline: Callable[..., Pipeline]) -> Iterator[Callable[..., A
 @pytest.fixture
 def api(make_api: Callable[..., Api]) -> Api:
     return make_api()
+
+
+@pytest.fixture
+def url(api: Api) -> Iterator[str]:
+    """The API's address on a real server, for behavior that only a real connection shows."""
+    config = uvicorn.Config(api.client.app, host="127.0.0.1", port=0, log_level="error", timeout_graceful_shutdown=5)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, name="uvicorn")
+    thread.start()
+    until = time.monotonic() + 20
+    while not server.started and time.monotonic() < until:
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/api/v2"
+    server.should_exit = True
+    thread.join(20)
+    assert not thread.is_alive()
 
 
 def problem(response: Response, status: int) -> dict[str, Any]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from fastapi import Request
@@ -18,6 +20,7 @@ from semantik_pipeline.api import bodies
 from semantik_pipeline.api.bodies import MEGABYTE, Bodies
 from semantik_pipeline.errors import ServiceUnavailable
 from semantik_pipeline.settings import load_settings
+from tests.integration.api.conftest import Api
 
 
 def request(*pieces: bytes, length: int | None = None, ends: bool = False, rest: float = 0.0) -> Request:
@@ -95,6 +98,24 @@ def test_a_body_is_measured_as_it_comes(monkeypatch: pytest.MonkeyPatch) -> None
         assert refused.value.status_code == 413
 
     play(case)
+
+
+def test_a_caller_that_sends_a_refused_body_to_its_end_reads_the_refusal(api: Api, url: str) -> None:
+    """A proxy does that. If the server closed the connection before, the proxy would answer 502."""
+    size = 16 * MEGABYTE + 1
+    at = urlsplit(url)
+    head = (
+        f"POST {at.path}/collections HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {api.keys['admin']}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {size}\r\n\r\n"
+    )
+    with socket.create_connection((at.hostname, at.port), timeout=20) as connection:
+        connection.sendall(head.encode())
+        answered = connection.recv(12)
+        connection.sendall(b"x" * size)
+        connection.sendall(f"GET {at.path}/health/live HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n".encode())
+        while came := connection.recv(10_000):
+            answered += came
+    assert answered.startswith(b"HTTP/1.1 413") and b"HTTP/1.1 200" in answered
 
 
 def test_one_caller_leaves_a_turn_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

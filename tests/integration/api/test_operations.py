@@ -6,12 +6,11 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
 from semantik_pipeline import push
 from semantik_pipeline.api import streams
@@ -167,22 +166,6 @@ def test_one_that_has_ended_is_told_once_and_nobody_comes_back(api: Api) -> None
     assert api.get(f"/operations/{number}/events", headers={"Last-Event-ID": last["id"]}).status_code == 204
     assert parsed(api.get(f"/operations/{number}/events", headers={"Last-Event-ID": "older"}).text) == [last]
     problem(api.get("/operations/99/events"), 404)
-
-
-@pytest.fixture
-def url(api: Api) -> Iterator[str]:
-    """Where the API is served, for what only a real connection shows."""
-    config = uvicorn.Config(api.client.app, host="127.0.0.1", port=0, log_level="error", timeout_graceful_shutdown=5)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, name="uvicorn")
-    thread.start()
-    until = time.monotonic() + 20
-    while not server.started and time.monotonic() < until:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/api/v2"
-    server.should_exit = True
-    thread.join(20)
-    assert not thread.is_alive()
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
