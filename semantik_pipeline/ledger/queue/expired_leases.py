@@ -61,8 +61,8 @@ def expire(tx: Transaction, *, max_attempts: int, backoff: float, everything: bo
 def expire_sources(tx: Transaction, *, max_attempts: int, everything: bool = False) -> int:
     """Free sources with expired leases; returns their number. The next slice starts at the last checkpoint.
 
-    Each source becomes a suspect. One that was a suspect already, which its worker reads alone, is charged an attempt. Its
-    sync fails when ``max_attempts`` workers have died on it in a row without saving anything.
+    Each source becomes a suspect. A source that was a suspect already, so that its worker read it alone, is charged an
+    attempt. Its sync fails when ``max_attempts`` workers in a row have died on it without saving anything.
     """
     dead = _over(sources.c.lease_token, sources.c.lease_until, everything)
     rows = tx.execute(select(sources).where(dead).order_by(sources.c.id).with_for_update(skip_locked=True)).mappings()

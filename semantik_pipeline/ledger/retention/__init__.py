@@ -1,1 +1,1 @@
-"""What goes: the trash, removed sources, purged collections, and what is forgotten with time."""
+"""Retention: the trash, removal of sources, purging of collections, and expiry of old rows."""

@@ -1,4 +1,4 @@
-"""What the ledger forgets with time: finished operations, the audit trail, workers that are gone. In small batches."""
+"""Expiry of old rows, in small batches: finished operations, audit entries, and workers that are gone."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from semantik_pipeline.ledger.tables import (
     workers,
 )
 
-#: Rows of a kind that one transaction removes.
+#: Rows of one table, and operations, that one transaction removes.
 BATCH = 5000
 OPERATIONS = 200
 
 
 def sweep_operations(tx: Transaction, *, older_than: float) -> bool:
-    """Remove operations that finished more than so many seconds ago, but for cancelled ones that hold documents still: what
-    takes those up finds them by their operation. Returns whether some may be left."""
+    """Remove operations that finished more than ``older_than`` seconds ago. Returns whether some may be left.
+
+    Keeps cancelled operations that still hold units: whatever takes these units up finds them by their operation. Also
+    keeps operations that a source still refers to.
+    """
     removing = exists().where(sources.c.operation_id == operations.c.id)
     holds = exists().where(work.c.held_by == operations.c.id)
     finished = and_(operations.c.state == "finished", operations.c.finished_at < now() - older_than)
@@ -42,12 +45,12 @@ def sweep_operations(tx: Transaction, *, older_than: float) -> bool:
 
 
 def sweep_audit(tx: Transaction, *, older_than: float) -> bool:
-    """Remove entries that are older than so many seconds. Returns whether some may be left."""
+    """Remove audit entries older than ``older_than`` seconds. Returns whether some may be left."""
     old = select(audit.c.id).where(audit.c.at < now() - older_than).order_by(audit.c.at).limit(BATCH)
     return tx.execute(delete(audit).where(audit.c.id.in_(old.scalar_subquery()))).rowcount == BATCH
 
 
 def sweep_workers(tx: Transaction, *, older_than: float) -> bool:
-    """Remove workers that have not been heard of for so many seconds."""
+    """Remove workers without a heartbeat for ``older_than`` seconds. Returns False: none are left."""
     tx.execute(delete(workers).where(workers.c.heartbeat < now() - older_than))
     return False

@@ -1,5 +1,7 @@
-"""Dropping a whole collection's rows, in short transactions that anybody may go on with. Its indexes are dropped whole,
-so nothing is deleted from them point by point."""
+"""Purging of a collection: removes all its rows, in short transactions that any process can continue.
+
+Its indexes are dropped as a whole, so no points are deleted one by one.
+"""
 
 from __future__ import annotations
 
@@ -23,15 +25,18 @@ from semantik_pipeline.ledger.tables import (
     work,
 )
 
-#: Documents, and rows of an operation's list, that one transaction drops.
+#: Documents, and operation items, that one transaction removes.
 BATCH = 200
 ITEMS = 5000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dropped:
-    """What became of a step: ``raw`` and ``parsed`` bodies that may be unused now. ``ended``: no document is left;
-    ``waits``: workers hold those that are left."""
+    """The result of a step.
+
+    ``raw`` and ``parsed``: keys of stored bodies that may be unused now. ``ended``: no document is left. ``waits``:
+    documents are left, but workers hold their leases.
+    """
 
     raw: tuple[str, ...] = ()
     parsed: tuple[str, ...] = ()
@@ -40,8 +45,10 @@ class Dropped:
 
 
 def drop_documents(tx: Transaction, collection_id: int) -> Dropped:
-    """Drop the rows of up to BATCH documents, and what only they refer to. Those that a worker holds are left: what it
-    writes would come after the index is gone."""
+    """Remove the rows of up to BATCH documents, and cached results that only they refer to.
+
+    Documents that a worker holds are skipped, since the worker would write points after the index is gone.
+    """
     mine = documents.c.collection_id == collection_id
     held = select(work.c.document_id).where(work.c.document_id == documents.c.id, work.c.lease_token.is_not(None))
     free = select(documents.c.id).where(mine, ~held.exists()).order_by(documents.c.id).limit(BATCH)
@@ -52,7 +59,7 @@ def drop_documents(tx: Transaction, collection_id: int) -> Dropped:
     units = select(work.c.document_id, work.c.lease_token, work.c.text_hash, work.c.parse_key)
     in_order = units.where(work.c.document_id.in_(ids)).order_by(work.c.document_id, work.c.generation_id)
     rows = tx.execute(in_order.with_for_update()).all()
-    claimed = {row.document_id for row in rows if row.lease_token is not None}  # since we looked
+    claimed = {row.document_id for row in rows if row.lease_token is not None}  # since the first query
     ids = [one for one in ids if one not in claimed]
     own = [row for row in rows if row.document_id not in claimed]
     bodies = select(documents.c.content_hash).where(documents.c.id.in_(ids), documents.c.content_hash.is_not(None))
@@ -69,21 +76,23 @@ def drop_documents(tx: Transaction, collection_id: int) -> Dropped:
 
 
 def chunks_of(tx: Transaction, collection_id: int, document_ids: Sequence[int]) -> ColumnElement[bool]:
-    """Condition: chunk rows of these documents of the collection, in whatever generation. It names the generations, for the
-    index of chunk rows begins with them."""
+    """Condition: chunk rows of these documents of the collection, in all generations.
+
+    It names the generations, since the index of chunk rows begins with the generation.
+    """
     own = select(generations.c.id).where(generations.c.collection_id == collection_id).order_by(generations.c.id)
     each = list(tx.execute(own).scalars())
     return and_(chunks.c.generation_id.in_(each), chunks.c.document_id.in_(document_ids))
 
 
 def indexes(tx: Transaction, collection_id: int) -> list[str]:
-    """The names of the indexes of all its generations."""
+    """The index names of all generations of the collection."""
     query = select(generations.c.index_name).where(generations.c.collection_id == collection_id)
     return list(tx.execute(query.order_by(generations.c.id)).scalars())
 
 
 def drop_collection(tx: Transaction, collection_id: int) -> bool:
-    """Drop what is left once documents and indexes are gone; returns whether another step is needed."""
+    """Remove what is left of a collection without documents and indexes; returns whether another step is needed."""
     own = select(operations.c.id).where(operations.c.collection_id == collection_id)
     items = operation_items.c
     some = select(items.operation_id, items.document_id).where(items.operation_id.in_(own)).limit(ITEMS)

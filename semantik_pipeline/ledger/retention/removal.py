@@ -1,5 +1,7 @@
-"""Removing a source: its documents leave every live generation, then its rows go, or rest in the trash. All of it in
-short transactions that anybody may go on with."""
+"""Removal of a source: its documents leave every live generation, then its rows are deleted or stay in the trash.
+
+It runs in short transactions that any process can continue.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +28,14 @@ BATCH = 500
 
 
 def begin(tx: Transaction, source_id: int, operation_id: int, *, trash: bool = False) -> None:
-    """From here on the source is never synced; a sync in hand ends where it is. Its schedule and its pause stay with
-    it, for the removal may be cancelled, or it may come back from the ``trash``. Without that, what is there of it in
-    the trash goes too."""
+    """Begin to remove a source. It is no longer synced; a sync in progress is taken over.
+
+    Its schedule and its pause are kept, since the removal may be cancelled, or the source may be restored from the
+    ``trash``. Without ``trash``, documents of the source that are in the trash are deleted too.
+    """
     mine = sources.c.id == source_id
     paused = tx.execute(select(sources.c.paused).where(mine).with_for_update()).scalar_one()
-    # one that nobody carries out begins anew
+    # an earlier removal that was never carried out starts again
     tx.execute(update(sources).where(mine).values(removed_at=None, trashed_at=None))
     lifecycle.request_sync(tx, operation_id, source_id, lane=ASKED, allow_deletions=False, full=True)
     trashed_at = now() if trash else None
@@ -39,21 +43,22 @@ def begin(tx: Transaction, source_id: int, operation_id: int, *, trash: bool = F
 
 
 def forever(tx: Transaction, source_id: int) -> None:
-    """What is on its way to the trash goes for good."""
+    """Let a source that is being moved to the trash be removed for good instead."""
     tx.execute(update(sources).where(sources.c.id == source_id).values(trashed_at=None))
 
 
 def pending(tx: Transaction) -> list[int]:
-    """Sources that are being removed."""
+    """Ids of sources that are being removed."""
     removing = and_(sources.c.removed_at.is_not(None), sources.c.operation_id.is_not(None))
     return list(tx.execute(select(sources.c.id).where(removing)).scalars())
 
 
 def step(tx: Transaction, source_id: int) -> bool:
-    """Delete up to BATCH documents, or drop the rows of as many that are deleted everywhere; at last the source's. On
-    its way to the trash no row is dropped, and its documents get its own time there.
+    """Do one step: delete up to BATCH documents; then remove the rows of BATCH deleted documents; finally the source's.
 
-    Returns whether another step could be made now. A source that another process is at is left to it.
+    If the source is moved to the trash, no rows are removed, and its documents get the source's ``trashed_at``.
+
+    Returns whether another step is possible now. Does nothing if another process has locked the source.
     """
     columns = (sources.c.operation_id, sources.c.trashed_at)
     mine = select(*columns).where(sources.c.id == source_id, sources.c.removed_at.is_not(None))
@@ -61,7 +66,7 @@ def step(tx: Transaction, source_id: int) -> bool:
     if row is None or row.operation_id is None:
         return False
     operation_id, trashed_at = row
-    # whoever pauses it locks the source first, so it is paused before this step or after it
+    # a pause locks the source first, so the operation is paused before or after this step, not during it
     state = tx.execute(select(table.c.state).where(table.c.id == operation_id)).scalar_one_or_none()
     if state == "paused":
         return False
@@ -84,7 +89,7 @@ def step(tx: Transaction, source_id: int) -> bool:
 
 
 def _on_its_way(tx: Transaction, source_id: int) -> bool:
-    """Whether a document of the source is not at its end in every generation, or may have points in the store."""
+    """Whether a document of the source is not yet deleted in some generation, or may still have points in the store."""
     gone = and_(work.c.stage == "deleted", not_(work.c.reconcile))
     left = select(work.c.document_id).where(work.c.source_id == source_id, not_(gone))
     return tx.execute(left.limit(1)).first() is not None

@@ -1,10 +1,10 @@
-"""The trash: what people deleted, until its window is over.
+"""The trash: documents, sources and collections that people deleted, until the trash window is over.
 
-A document in the trash is deleted (``deleted_at``) in every generation, and says since when it is here (``trashed_at``):
-its body, its metadata and its chunk rows stay, and with them the cached results that those refer to. A source in the
-trash is a removed one (``removed_at``) whose rows stay; its documents carry its own time, so that they come back with it
-and those that were dropped before don't. A collection in the trash is hidden as it is. :data:`PURGED` as the time of a
-collection says that it is on its way out, and never comes back.
+A document in the trash is deleted (``deleted_at``) in every generation, and ``trashed_at`` is the time when it came
+there. Its body, metadata and chunk rows stay, and so do the cached results that they refer to. A source in the trash is
+removed (``removed_at``), but its rows stay. Its documents have the source's ``trashed_at``, so that a restore returns
+them, and does not return documents that were deleted before. A collection in the trash is hidden and otherwise
+unchanged. If its ``trashed_at`` is :data:`PURGED`, it is being purged and can't be restored.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from semantik_pipeline.ledger.queue.work import ASKED
 from semantik_pipeline.ledger.tables import collections, documents, operation_sources, sources, work
 from semantik_pipeline.ledger.tables import operations as table
 
-#: Since when a collection is in the trash that is being purged.
+#: The ``trashed_at`` of a collection that is being purged.
 PURGED = 0.0
 
-#: Seconds without a sign of life after which what an import left is removed.
+#: Seconds without a sign of life after which an unfinished import counts as dead, and its collection is purged.
 DEAD = 600.0
 
 #: Documents that one transaction restores or purges.
 BATCH = 500
 
-#: What a document is until its source is read, if nobody ever had its body.
+#: The skip reason of a restored document whose body was never stored, until its source is read.
 UNREAD = "it was deleted before it was ever read; the next sync reads it"
 
 
 def kept(tx: Transaction, document_ids: Sequence[int]) -> set[int]:
-    """Those of the documents that are in the trash: what they said stays."""
+    """The ids among these that are in the trash. Their metadata and texts must be kept."""
     if not document_ids:
         return set()
     query = select(documents.c.id).where(
@@ -53,9 +53,9 @@ def kept(tx: Transaction, document_ids: Sequence[int]) -> set[int]:
 
 
 def restore_documents(tx: Transaction, document_ids: Sequence[int], *, operation_id: int) -> int:
-    """Bring documents back from the trash, in every live generation; returns how many were there still.
+    """Restore documents from the trash in every live generation; returns how many of them were still there.
 
-    They go through the stages again, where stored bodies and cached results are found.
+    They go through the stages again, which reuse stored bodies and cached results.
     """
     if not document_ids:
         return 0
@@ -97,7 +97,7 @@ def restore_documents(tx: Transaction, document_ids: Sequence[int], *, operation
 
 
 def purge_documents(tx: Transaction, document_ids: Sequence[int], *, operation_id: int) -> None:
-    """Delete documents that are in the trash for good."""
+    """Delete documents for good, if they are still in the trash."""
     owned = fair_queue.owners(tx, document_ids)
     there = and_(among(documents.c.id, sorted(document_ids)), documents.c.trashed_at.is_not(None))
     still = set(tx.execute(select(documents.c.id).where(there).order_by(documents.c.id).with_for_update()).scalars())
@@ -106,8 +106,10 @@ def purge_documents(tx: Transaction, document_ids: Sequence[int], *, operation_i
 
 
 def documents_over(tx: Transaction, *, older_than: float, without: Collection[int] = ()) -> dict[int, list[int]]:
-    """collection id -> up to BATCH documents in all that are in the trash for longer than so many seconds, by
-    themselves; ``without`` those of these collections."""
+    """collection id -> documents in the trash for more than ``older_than`` seconds, at most BATCH in all.
+
+    Leaves out documents that came there with their source or collection, and documents of the collections ``without``.
+    """
     columns = (documents.c.collection_id, documents.c.id)
     mine = and_(documents.c.trashed_at <= now() - older_than, sources.c.removed_at.is_(None))
     if without:
@@ -130,22 +132,24 @@ def documents_over(tx: Transaction, *, older_than: float, without: Collection[in
 
 
 def sources_over(tx: Transaction, *, older_than: float) -> list[int]:
-    """Sources that are in the trash for longer than so many seconds."""
+    """Ids of sources that have been in the trash for more than ``older_than`` seconds, in order."""
     mine = and_(sources.c.trashed_at <= now() - older_than, sources.c.operation_id.is_(None))
     query = select(sources.c.id).join(collections, collections.c.id == sources.c.collection_id)
     return list(tx.execute(query.where(mine, collections.c.trashed_at.is_(None)).order_by(sources.c.id)).scalars())
 
 
 def lock_source(tx: Transaction, source_id: int) -> int:
-    """Lock a source; returns its collection's id."""
+    """Lock a source; returns the id of its collection."""
     mine = select(sources.c.collection_id).where(sources.c.id == source_id)
     return tx.execute(mine.with_for_update()).scalar_one()
 
 
 def begin_restoring(tx: Transaction, source_id: int) -> int:
-    """Take a source out of the trash, to be synced when it is due, and begin to bring back the documents that went
-    with it; returns the operation. A removal that is on its way there is cancelled. Raises UsageError if it is not in the
-    trash any more."""
+    """Take a source out of the trash, and begin to restore the documents that went with it; returns the operation's id.
+
+    The source is synced again when its schedule is due. If the source is still being moved to the trash, that is
+    cancelled. Raises UsageError if the source is no longer in the trash.
+    """
     columns = [sources.c[name] for name in ("trashed_at", "collection_id", "operation_id", "schedule", "created_at")]
     mine = and_(sources.c.id == source_id, sources.c.trashed_at.is_not(None))
     row = tx.execute(select(*columns, now().label("now")).where(mine).with_for_update()).first()
@@ -164,19 +168,19 @@ def begin_restoring(tx: Transaction, source_id: int) -> int:
 
 
 def restoring(tx: Transaction) -> list[int]:
-    """Operations that bring a source's documents back, and are not through with it."""
+    """Ids of running operations that still restore documents of a source."""
     query = select(table.c.id).join(operation_sources, operation_sources.c.operation_id == table.c.id)
     mine = and_(table.c.kind == "restore", table.c.state == "running", operation_sources.c.state == "running")
     return list(tx.execute(query.where(mine).order_by(table.c.id)).scalars())
 
 
 def restore_step(tx: Transaction, operation_id: int) -> bool:
-    """Bring back up to BATCH documents of the operation's source; returns whether another step could be made now."""
+    """Restore up to BATCH documents of the operation's source; returns whether another step is possible now."""
     detail = tx.execute(select(table.c.detail).where(table.c.id == operation_id)).scalar_one()
     mine = sources.c.id == detail["source"]
     if tx.execute(select(sources.c.id).where(mine).with_for_update(skip_locked=True)).first() is None:
         return False
-    if lifecycle.state(tx, operation_id) != "running":  # whoever pauses or cancels it comes before this step, or after
+    if lifecycle.state(tx, operation_id) != "running":  # a pause or cancellation comes before or after
         return False
     went = and_(
         documents.c.source_id == detail["source"], documents.c.trashed_at.between(detail["since"], detail["until"])
@@ -193,13 +197,13 @@ def restore_step(tx: Transaction, operation_id: int) -> bool:
 
 
 def bin_collection(tx: Transaction, collection_id: int, *, purge: bool) -> None:
-    """Hide a collection; with ``purge`` it is on its way out."""
+    """Move a collection to the trash, or, with ``purge``, mark it for purging. Search no longer sees it."""
     changes = {"trashed_at": PURGED if purge else now(), "importing_at": None}
     tx.execute(update(collections).where(collections.c.id == collection_id).values(**changes))
 
 
 def restore_collection(tx: Transaction, collection_id: int) -> None:
-    """Show it again, as it was. Raises Conflict if it is being purged."""
+    """Restore a collection from the trash, unchanged. Raises Conflict if it is being purged."""
     mine = select(collections.c.name, collections.c.trashed_at).where(collections.c.id == collection_id)
     row = tx.execute(mine.with_for_update()).one()
     if row.trashed_at == PURGED:
@@ -210,8 +214,10 @@ def restore_collection(tx: Transaction, collection_id: int) -> None:
 
 
 def begin_taking_up(tx: Transaction, collection_id: int) -> int | None:
-    """An operation that is to finish what cancelled ones left in the collection (``ledger/ingestion/unfinished.py``); None if
-    they left nothing."""
+    """Begin an operation that finishes what cancelled operations of the collection parked; returns its id.
+
+    Returns None if they parked nothing. See ``ledger/ingestion/unfinished.py``.
+    """
     if not unfinished.is_left(tx, collection_id):
         return None
     operation_id = lifecycle.begin(tx, collection_id, "restore")
@@ -220,32 +226,34 @@ def begin_taking_up(tx: Transaction, collection_id: int) -> int | None:
 
 
 def take_up_reruns(tx: Transaction, collection_id: int, *, since: float) -> list[int]:
-    """What was not looked at by reruns that were cancelled ``since`` the collection went into the trash is looked at by
-    operations of their own; returns them."""
+    """Begin operations that continue the reruns cancelled at or after ``since``, when the collection went to the trash.
+
+    Returns the ids of the operations.
+    """
     begun = [reruns.take_over(tx, one) for one in reruns.stopped(tx, collection_id, since=since)]
     return [one.operation_id for one in begun if one is not None]
 
 
 def collections_over(tx: Transaction, *, older_than: float) -> list[int]:
-    """Collections that are in the trash for longer than so many seconds, and those whose import is dead."""
+    """Ids of collections that have been in the trash for more than ``older_than`` seconds, or whose import is dead."""
     whole = and_(collections.c.importing_at.is_(None), collections.c.trashed_at <= now() - older_than)
     dead = collections.c.importing_at < now() - DEAD
     return list(tx.execute(select(collections.c.id).where(or_(whole, dead)).order_by(collections.c.id)).scalars())
 
 
 def begin_purging(tx: Transaction, *, older_than: float) -> list[int]:
-    """Those of :func:`collections_over` are on their way out from now on; returns which."""
+    """Mark the collections of :func:`collections_over` for purging; returns their ids."""
     over = collections_over(tx, older_than=older_than)
     hidden = and_(collections.c.id.in_(over), collections.c.trashed_at.is_not(None))
     in_order = select(collections.c.id).where(hidden).order_by(collections.c.id)
-    ids = list(tx.execute(in_order.with_for_update()).scalars())  # but for what was restored meanwhile
+    ids = list(tx.execute(in_order.with_for_update()).scalars())  # without those that were restored meanwhile
     gone = {"trashed_at": PURGED, "importing_at": None}
     tx.execute(update(collections).where(collections.c.id.in_(ids)).values(**gone))
     return ids
 
 
 def running_in_trash(tx: Transaction) -> list[int]:
-    """Operations of collections in the trash that nobody has stopped yet; those of an import go on."""
+    """Ids of unfinished, uncancelled operations of collections in the trash; those of imports are left out."""
     query = select(table.c.id).join(collections, collections.c.id == table.c.collection_id)
     still = and_(table.c.state != "finished", table.c.outcome.is_distinct_from("cancelled"))
     hidden = and_(collections.c.trashed_at.is_not(None), collections.c.importing_at.is_(None))

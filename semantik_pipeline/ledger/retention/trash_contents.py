@@ -1,4 +1,4 @@
-"""What is in the trash: listed whole or a page at a time, and found by names."""
+"""The contents of the trash: lists, pages, and lookup by name."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from semantik_pipeline.ledger.tables import collections, documents, sources
 
 
 def contents(tx: Transaction, *, limit: int | None = None) -> dict[str, list[dict[str, Any]]]:
-    """``collections``, ``sources`` and ``documents`` (at most ``limit`` of them) that were deleted, oldest first. What
-    went with a source or a collection is counted there and not listed by itself."""
+    """The ``collections``, ``sources`` and ``documents`` in the trash, oldest first; ``limit`` bounds the documents.
+
+    Sources and documents that came there with their collection or source are not listed; documents are counted there.
+    """
     return {
         "collections": _rows(tx, _COLLECTIONS),
         "sources": _rows(tx, _SOURCES),
@@ -75,7 +77,7 @@ _DOCUMENTS = (
 )
 
 
-#: What is listed, in this order.
+#: The kinds of entries, in the order of the list.
 KINDS = ("collections", "sources", "documents")
 
 _LISTED = {
@@ -93,8 +95,11 @@ def page(
     among: Collection[str] | None = None,
     kinds: Collection[str] = KINDS,
 ) -> list[tuple[str, dict[str, Any]]]:
-    """At most ``limit`` of :func:`contents`, each with its kind: collections, then sources, then documents, each oldest
-    first. Only of the collections ``among``, if given; ``after`` an entry: the number of its kind, ``trashed_at``, id."""
+    """At most ``limit`` entries of :func:`contents`, as ``(kind, entry)``, in the order of KINDS and oldest first.
+
+    ``among``: names of collections; None: all. ``after``: the last entry of the previous page, as (index of its kind in
+    KINDS, ``trashed_at``, id).
+    """
     found: list[tuple[str, dict[str, Any]]] = []
     for number, kind in enumerate(KINDS):
         if kind not in kinds or (after is not None and number < after[0]):
@@ -112,8 +117,10 @@ def page(
 
 
 def get_source(tx: Transaction, source_id: int, *, among: Collection[str] | None = None) -> dict[str, Any]:
-    """The source in the trash of this id. Raises NotFound, for one that is in none of these collections (None: all) as
-    well."""
+    """The source with this id, if it is in the trash.
+
+    Raises NotFound if there is none in the collections ``among`` (None: in all).
+    """
     query = _SOURCES.where(sources.c.id == source_id)
     rows = _rows(tx, query if among is None else query.where(collections.c.name.in_(sorted(among))))
     if not rows:
@@ -122,7 +129,10 @@ def get_source(tx: Transaction, source_id: int, *, among: Collection[str] | None
 
 
 def find_documents(tx: Transaction, name: str, *, collection: str | None = None) -> list[dict[str, Any]]:
-    """Documents in the trash of this id, unique id, path or end of a path. Raises UsageError if there is none."""
+    """Documents in the trash with this unique id or path, or with one that ends in ``/name``.
+
+    Raises NotFound if there is none.
+    """
     exact = or_(documents.c.unique_id == name, documents.c.file_path == name)
     tail = or_(
         *(column.endswith(f"/{name}", autoescape=True) for column in (documents.c.unique_id, documents.c.file_path))
@@ -136,7 +146,10 @@ def find_documents(tx: Transaction, name: str, *, collection: str | None = None)
 
 
 def find_source(tx: Transaction, name: str) -> dict[str, Any]:
-    """The source in the trash of this id, name, or end of a name. Raises UsageError for none, and for several."""
+    """The source in the trash with this id or name, or with a name that ends in ``/name``.
+
+    Raises NotFound for none, UsageError for several.
+    """
     exact = sources.c.name == name
     if name.isdecimal() and int(name) < 2**63:
         exact = or_(exact, sources.c.id == int(name))
