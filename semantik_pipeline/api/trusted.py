@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 from semantik_pipeline.access import LOCAL_KEY
 from semantik_pipeline.contracts.auth import Principal
 from semantik_pipeline.errors import Forbidden
-from semantik_pipeline.plugins.secrets import is_env_reference
+from semantik_pipeline.plugins.secrets import is_env_reference, last_word
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -31,6 +31,12 @@ OURS = re.compile(r"\s*SEMANTIK_", re.IGNORECASE)
 
 #: Options that are paths, whatever their values look like, by connector.
 PATHS = {"directory": ("path",), "jsonl": ("path",), "git": ("url", "cache_dir")}
+
+#: If the last word of an option's name is one of these, its value is a path, even if it looks like a name.
+PATH_WORDS = frozenset({"path", "paths", "file", "files", "folder", "folders", "dir", "dirs", "directory"})
+#: Values that are paths, whatever the option's name: they start with / or ~ and contain a word, or with a dot that is
+#: a folder, or have a folder `..` in them. `acme/model` is a name.
+_PATH = re.compile(r"[/~].*\w|(?:.*/)?\.\.?/|.*/\.\.$", re.DOTALL)
 
 #: The option that allows a model to run its own code.
 RUNS_CODE = "trust_remote_code"
@@ -71,18 +77,33 @@ def check(
 
 def check_collection(settings: Settings, caller: Principal, changes: Mapping[str, Any]) -> None:
     """:func:`check` for a collection's configuration, or for changes to it by dotted names. Options that name an
-    environment variable or a URL, or allow a model to run its own code, require the role admin in the whole
-    installation."""
+    environment variable, a URL or a path of the server, or allow a model to run its own code, require the role admin in
+    the whole installation."""
     check(settings, changes)
+    if caller.may("admin"):
+        return
     for name, value in _leaves(changes):
-        last = name.rpartition(".")[2]
-        if (
-            last == RUNS_CODE
-            or is_env_reference(last)
-            or last.endswith("url")
-            or (isinstance(value, str) and "://" in value)
-        ):
-            caller.require("admin")
+        reach = _reach(name.rpartition(".")[2], value)
+        if reach is not None:
+            raise Forbidden(
+                f"The option {name} {reach}. To set it, a caller needs the role admin in the whole installation.",
+                "Ask an administrator to set it.",
+            )
+
+
+def _reach(name: str, value: Any) -> str | None:
+    """How the option makes the server read its own files or environment, contact a host, or run code; None if it does
+    not. Decided without the plugin's schema: authors of plugins need not declare anything, and nothing is looked up on
+    the disk, so that the answer does not tell which files exist."""
+    if name == RUNS_CODE:
+        return "runs a model's own code"
+    if is_env_reference(name):
+        return "names an environment variable"
+    if not isinstance(value, str):
+        return None
+    if name.endswith("url") or "://" in value:
+        return "is a URL"
+    return "is a path" if last_word(name) in PATH_WORDS or _PATH.match(value) else None
 
 
 def _leaves(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

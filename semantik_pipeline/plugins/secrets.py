@@ -57,8 +57,14 @@ _KEY_BLOCK = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY.*?(?:-----END [A-Z0-9
 
 def is_secret_name(name: str) -> bool:
     """Whether the last word of the option's name means a secret: ``api_key``, ``apiKey``, ``auth-token``."""
+    last = last_word(name)
+    return last in SECRET_WORDS or last in _GLUED
+
+
+def last_word(name: str) -> str:
+    """Return the last word of an option's name in lower case; "" if it has none."""
     words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)
-    return bool(words) and (words[-1].lower() in SECRET_WORDS or words[-1].lower() in _GLUED)
+    return words[-1].lower() if words else ""
 
 
 def is_declared_secret(field: dict[str, Any]) -> bool:

@@ -129,3 +129,35 @@ def test_a_writer_sends_nothing_from_a_collection_to_another_host(api: Api) -> N
         problem(api.post("/collections", by="writer", json={"name": "x", "changes": changes}), 403)
     allowed = {"changes": {"chunking.max_tokens": 60}}
     api.good(api.patch("/collections/mine", by="writer", json=allowed))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"embedding.model": "/srv/models/other"},
+        {"embedding.model": "~/other"},
+        {"embedding.model": "./other"},
+        {"embedding.model": "acme/../../other"},
+        {"embedding": {"model": "/srv/models/other"}},
+        {"embedding.models_dir": "srv"},
+        {"sparse.model": "/srv/models/other"},
+        {"default_reranker": {"plugin": "cross-encoder", "options": {"model": "../other"}}},
+        {"extraction.document": [{"plugin": "keywords", "options": {"stop_words_file": "etc/passwd"}}]},
+        {"extraction.document": [{"plugin": "keywords", "options": {"wordLists": ["/etc/passwd"]}}]},
+        {"search.postprocessors": [{"plugin": "highlight", "options": {"synonyms-path": "words"}}]},
+    ],
+    ids=str,
+)
+def test_a_writer_names_no_file_of_the_server(api: Api, changes: dict[str, Any]) -> None:
+    detail = problem(api.post("/collections", by="writer", json={"name": "x", "changes": changes}), 403)["detail"]
+    assert "is a path" in detail and "the role admin" in detail
+    problem(api.post("/collections/default/reindex/plan", by="writer", json={"changes": changes}), 403)
+
+
+def test_what_is_no_path_is_a_writers_to_set(api: Api) -> None:
+    for changes in (
+        {"chunking.separators": ["\n\n", "/", "~~~", ".", "... "]},
+        {"extraction.document": [{"plugin": "patterns", "options": {"patterns": [{"label": "A", "pattern": "/"}]}}]},
+        {"default_reranker": {"plugin": "cross-encoder", "options": {"model": "acme/path"}}},
+    ):
+        api.good(api.post("/collections", by="writer", json={"name": str(hash(str(changes))), "changes": changes}), 201)
