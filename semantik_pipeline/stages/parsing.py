@@ -302,8 +302,10 @@ def storable_values(value: Any, levels: int = MOST_LEVELS) -> Any:
         return storable(value)
     if levels and isinstance(value, dict):
         return {storable(str(name)): storable_values(item, levels - 1) for name, item in value.items()}
-    if levels and isinstance(value, list | tuple | set):
+    if levels and isinstance(value, list | tuple):
         return [storable_values(item, levels - 1) for item in value]
+    if levels and isinstance(value, set | frozenset):  # sorted: the order of a set's texts differs between processes
+        return sorted((storable_values(item, levels - 1) for item in value), key=repr)
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):

@@ -54,14 +54,6 @@ async def _fetch(plugin: ConnectorPlugin, reference: DocumentReference) -> Inges
     return await plugin.fetch(reference)
 
 
-def _outcome(plugin: ConnectorPlugin, reference: DocumentReference) -> IngestedDocument | str:
-    """The document, or the message of the error that ``fetch`` raised in its place."""
-    try:
-        return fetched(plugin, reference)
-    except _NO_DOCUMENT as error:
-        return str(error)
-
-
 def loaded(plugin: ConnectorPlugin) -> list[IngestedDocument]:
     """All documents that can be fetched, with either of the two interfaces of connectors."""
     if not is_incremental(plugin):
@@ -196,6 +188,7 @@ class IncrementalConnectorContract(ConnectorContract):
 
 
 def _outcome(plugin: ConnectorPlugin, reference: DocumentReference) -> IngestedDocument | str:
+    """The document, or the error that ``fetch`` raised in its place."""
     try:
         return fetched(plugin, reference)
     except _NO_DOCUMENT as error:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -35,3 +38,17 @@ def test_whatever_its_depth_it_can_be_answered() -> None:
     endless.append(endless)
     for value in (nested(300), nested(300, dict), nested(5_000), nested(5_000, tuple), endless):
         TypeAdapter(dict[str, Any]).dump_json({"metadata": storable_values({"tree": value})})
+
+
+def test_a_set_is_stored_in_the_same_order_by_every_process() -> None:
+    code = (
+        "from semantik_pipeline.stages.parsing import storable_values as s;"
+        "print(s({'tags': {'red', 'green', 'blue', 'grey'}, 'more': frozenset({3, 'a', None})}))"
+    )
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, check=True, capture_output=True
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(told) == 1, told
