@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection that ``ledger/database/schema.py`` hands over."""
+"""Alembic's entry point: runs the migrations on the connection that ``ledger/database/schema.py`` provides."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""What a fleet needs: schedules, paused operations, reports of workers, the history of plugin states, an audit trail"""
+"""Add what a fleet needs: schedules, paused operations, worker reports, the history of plugin states, an audit trail"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -26,7 +26,7 @@ def upgrade() -> None:
     for column in ("parse_key", "text_hash"):
         some = sa.text(f"{column} is not null")
         op.create_index(op.f(f"ix_work_{column}"), "work", [column], sqlite_where=some, postgresql_where=some)
-    op.drop_table("workers")  # nothing wrote it
+    op.drop_table("workers")  # no release wrote to it
     op.create_table(
         "workers",
         sa.Column("id", sa.Text(), nullable=False),

@@ -1,4 +1,4 @@
-"""Builds beside builds, the trash, and who may do what: generations, principals, API keys, mirrored plugin configurations"""
+"""Add builds of generations, the trash, principals, API keys, idempotency keys, and mirrored plugin configurations"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -37,7 +37,7 @@ def upgrade() -> None:
     )
     some = sa.text("trashed_at is not null")
     op.create_index(op.f("ix_documents_trashed_at"), "documents", ["trashed_at"], sqlite_where=some, postgresql_where=some)
-    op.drop_table("plugin_configs")  # nothing wrote it
+    op.drop_table("plugin_configs")  # no release wrote to it
     op.create_table(
         "plugin_configs",
         sa.Column("id", sa.Text(), nullable=False),

@@ -1,4 +1,4 @@
-"""How good the answers were, each time that somebody measured it"""
+"""Add the results of search evaluations"""
 
 import sqlalchemy as sa
 from alembic import op

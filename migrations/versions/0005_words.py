@@ -1,4 +1,4 @@
-"""The words of collections, so that typing errors of queries are mended"""
+"""Add the words of collections, with which search corrects spelling errors in queries"""
 
 import sqlalchemy as sa
 from alembic import op

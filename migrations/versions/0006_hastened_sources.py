@@ -1,4 +1,4 @@
-"""How far a source has gone ahead of its share"""
+"""Add how far a source has gone ahead of its fair share"""
 
 import sqlalchemy as sa
 from alembic import op

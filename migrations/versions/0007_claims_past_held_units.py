@@ -1,7 +1,7 @@
-"""Claims don't read past what operations hold; what was left under rules of before goes on under today's
+"""Index claims without the units that operations hold, and convert unfinished work of the previous release
 
-Workers of the release before don't know the names of a build's phases, and of what was paused or let go on, that this one
-gives: drain them first if a reindex is under way, or an operation was just paused, let go on or cancelled.
+Workers of the previous release do not know the new names of a build's phases and of pending holds. Drain them before
+this migration if a reindex is running, or if an operation was just paused, resumed or cancelled.
 """
 
 import sqlalchemy as sa
@@ -15,7 +15,7 @@ down_revision = "0006"
 branch_labels = None
 depends_on = None
 
-#: The phases of a build: what they were called -> what they are called.
+#: Old name of a build's phase -> new name.
 PHASES = {"filling": "backfilling", "judging": "verifying"}
 
 
@@ -29,7 +29,7 @@ def upgrade() -> None:
     _index_reconcile(sqlite="reconcile = 1")
     _rename(PHASES)
     _rename_holds()
-    # deletions are tried until they are done; before, one that failed for good stayed in the index
+    # deletions are now tried until they succeed; before, a deletion that was quarantined left its points in the index
     again = "stage = 'upsert', touched = true, progress = null, suspect = true, attempts = 0, error = null"
     op.execute(f"update work set {again}, reconcile = false where stage = 'quarantined' and goal <> 'indexed'")
 
@@ -49,14 +49,14 @@ def _where(condition: str) -> dict[str, sa.TextClause]:
 
 
 def _index_reconcile(*, sqlite: str) -> None:
-    """SQLite takes an index of some rows only if the query has its very words."""
+    """Recreate the index with this condition. SQLite uses a partial index only if the query repeats its condition."""
     if op.get_bind().dialect.name == "sqlite":
         op.drop_index(op.f("ix_work_reconcile"), "work")
         op.create_index(op.f("ix_work_reconcile"), "work", ["reconcile"], sqlite_where=sa.text(sqlite))
 
 
 def _rename(names: dict[str, str]) -> None:
-    """Give builds that are under way these names of their phases."""
+    """Rename the phases of unfinished builds."""
     generations = sa.table("generations", sa.column("id"), sa.column("build", Json))
     rows = op.get_bind().execute(sa.select(generations.c.id, generations.c.build)).all()
     for generation_id, build in rows:
@@ -66,8 +66,7 @@ def _rename(names: dict[str, str]) -> None:
 
 
 def _rename_holds() -> None:
-    """What operations that were just paused, or let go on, have still to do with their units, and restores under way with
-    what was parked."""
+    """Convert the ``detail`` of unfinished operations: pending holds, and restores that take up parked documents."""
     columns = ("id", "kind", "state", "detail")
     operations = sa.table("operations", *(sa.column(name, Json if name == "detail" else None) for name in columns))
     left = sa.select(operations.c.id, operations.c.kind, operations.c.detail).where(operations.c.state != "finished")

@@ -1,4 +1,4 @@
-"""What each sync asks for of its source is found by indexes, and so is what an operation holds"""
+"""Add indexes for the queries that each sync makes about its source, and for the units that an operation holds"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0007"
 branch_labels = None
 depends_on = None
 
-#: Index -> table, columns, and the condition on the rows that are in it.
+#: Index -> table, columns, and the condition for a row to be in the index.
 INDEXES = {
     "ix_documents_owed": (
         "documents",
