@@ -151,8 +151,8 @@ def wait(runtime: Runtime, operation_id: int, on_progress: Callable[[Progress], 
 
 
 def _hopeless(runtime: Runtime, progress: Progress, stuck_since: float | None) -> bool:
-    """Whether this process, without a fleet, can't continue: it was blocked for long, or its loaded plugin or model can't
-    do the remaining work, which waiting does not change."""
+    """Whether this process, without a fleet, can't continue: it was blocked for long, or its loaded plugin or model
+    can't do the remaining work, which waiting does not change."""
     reason = progress.reason or ""
     if time.monotonic() - (stuck_since or time.monotonic()) > PATIENCE or runtime.left.lasts(reason):
         return True

@@ -1,4 +1,4 @@
-"""What a connector would emit, before anybody adds the source: asked for some seconds, and stored nowhere."""
+"""Preview of a source before it is added: runs the connector for a few seconds and stores nothing."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Previews at once in this process; a connector that hangs keeps its place.
+#: Maximum number of previews at the same time in this process; a connector that hangs keeps its slot.
 AT_ONCE = 4
 
-#: Characters of a document's text that are shown.
+#: Number of characters of a document's text that a preview shows.
 SHOWN = 500
 
 _places = threading.BoundedSemaphore(AT_ONCE)
@@ -36,8 +36,10 @@ _places = threading.BoundedSemaphore(AT_ONCE)
 
 @dataclass(frozen=True, kw_only=True)
 class Emitted:
-    """A document that the connector would emit. ``text`` is the beginning of one whose content is text; ``error``
-    says why it could not be read."""
+    """A document that the connector would emit.
+
+    ``text`` is the beginning of the content if it is text; ``error`` is why the document could not be read.
+    """
 
     document: str
     size: int | None = None
@@ -49,7 +51,7 @@ class Emitted:
 
 @dataclass(kw_only=True)
 class Preview:
-    """The first documents. ``complete``: that is all; ``stopped_by`` says why it is not: ``limit`` or ``time``."""
+    """The first documents. ``complete``: there are no others; otherwise ``stopped_by`` is ``limit`` or ``time``."""
 
     documents: list[Emitted] = field(default_factory=list)
     complete: bool = False
@@ -59,11 +61,13 @@ class Preview:
 def preview(
     runtime: Runtime, connector: str, config: dict[str, Any], *, limit: int = 10, seconds: float = 10.0
 ) -> Preview:
-    """The first ``limit`` documents that a source of this connector and these options would emit, or as many as come in
-    these seconds. Nothing is stored; a connector may keep its own cache, as it does for a sync.
+    """Return the first documents that a source with this connector and these options would emit.
 
-    Raises PluginNotFoundError, PluginConfigError, CredentialsRejected, and what the connector raises before it emitted
-    anything; ServiceUnavailable while as many previews as fit are in hand.
+    It stops after ``limit`` documents or ``seconds`` seconds. Nothing is stored, except in a cache of the connector's
+    own, as in a sync.
+
+    Raises PluginNotFoundError, PluginConfigError, CredentialsRejected, any error that the connector raises before the
+    first document, and ServiceUnavailable if the maximum number of previews is running.
     """
     loaded = runtime.host.registry.get(connector, "connector")
     options = runtime.host.effective_config(connector, config, kind="connector")
@@ -76,14 +80,14 @@ def preview(
     def work() -> None:
         try:
             asyncio.run(_within(loaded, resolved, found, limit, seconds))
-        except Exception as error:  # a connector may raise anything
+        except Exception as error:  # a connector may raise any exception
             ended.append(error)
         finally:
             places.release()
 
     thread = threading.Thread(target=work, name=f"preview-{loaded.id}", daemon=True)
     thread.start()
-    thread.join(seconds + 1.0)  # a moment for a connector to close what it opened; one that blocks is left behind
+    thread.join(seconds + 1.0)  # one more second for the connector to close; a thread that blocks is abandoned
     seen = list(found.documents)
     if ended and not seen and not isinstance(ended[0], TimeoutError):
         raise _told(ended[0], connector)
@@ -94,7 +98,7 @@ def preview(
 
 
 async def _within(loaded: LoadedPlugin, resolved: dict[str, Any], found: Preview, limit: int, seconds: float) -> None:
-    """Fill ``found``. A loop of its own, so that a connector that blocks harms no sync."""
+    """Fill ``found``. It runs in its own event loop, so that a connector that blocks does not delay a sync."""
     async with asyncio.timeout(seconds):
         connector: Any = loaded.cls(resolved)
         try:
@@ -126,7 +130,7 @@ async def _documents(connector: Any) -> AsyncIterator[Emitted]:
 
 
 async def _done(said: Any) -> Any:
-    """What a plugin's method said, plain or async."""
+    """Return the result of a plugin's method, plain or async."""
     return await said if inspect.isawaitable(said) else said
 
 
@@ -156,7 +160,7 @@ def _of(document: IngestedDocument) -> Emitted:
 
 
 def _as_text(beginning: bytes) -> str | None:
-    """The beginning of a text, the last character of which may be cut; None for what is no text."""
+    """Decode the beginning of a text, whose last character may be cut off; None if it is not text."""
     if b"\0" in beginning:
         return None
     try:
@@ -167,7 +171,7 @@ def _as_text(beginning: bytes) -> str | None:
 
 def _told(error: Exception, connector: str) -> Exception:
     if isinstance(error, PipelineError):
-        told = copy.copy(error)  # with all else that it says: when to come back, what there is instead
+        told = copy.copy(error)  # keeps the other attributes, such as retry_after
         told.message = scrub(error.message)
         told.args = (told.message,)
         return told

@@ -1,7 +1,7 @@
-"""Documents that callers give, without a connector that reads them: files, or texts in bulk.
+"""Push: documents that callers send, as files or texts in bulk, without a connector that reads a source.
 
-They go the way of a sync's: their bodies to the blobs, their revisions into the ledger, where the stages find them. What
-is given again as it was costs nothing. A push is taken in whole or not at all.
+They are processed like those of a sync: bodies go to the blobs, revisions into the ledger, where the stages find them.
+Sending an unchanged document again costs nothing. A push is accepted completely or not at all.
 """
 
 from __future__ import annotations
@@ -28,31 +28,31 @@ from semantik_pipeline.stages.parsing import storable
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
 
-#: The connector of sources that take documents in, and the name of a collection's own one.
+#: The connector id of sources that accept pushes, and the name of a collection's default push source.
 CONNECTOR = "push"
 SOURCE = "push"
 
-#: Documents that one push takes: what one short transaction writes. More are several pushes.
+#: Maximum number of documents in one push, the amount for one short transaction. Send more in several pushes.
 MOST = 1000
 
-#: Characters of a unique id.
+#: Maximum length of a unique id in characters.
 LONGEST_ID = 2000
 
-#: What a media type may be, without its parameters.
+#: A valid media type, without its parameters.
 MEDIA_TYPE = re.compile(r"[A-Za-z0-9_.+-]+/[A-Za-z0-9_.+-]+")
 
-#: So many times ``work.max_in_flight`` units of a source may be under way before it takes no more for a while, and the
-#: seconds after which a caller should ask again.
+#: A source refuses pushes while this many times ``work.max_in_flight`` of its units are in progress; and the seconds
+#: after which a caller should try again.
 PENDING, AGAIN = 10, 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
-    """A document that a caller gives. ``unique_id`` names it within its source for ever.
+    """A document that a caller sends. ``unique_id`` identifies it within its source and must never change.
 
-    ``content`` is text, or a file's bytes. Without ``media_type`` it is found by content and ``file_name``. ``title``
-    goes before one that the parser finds only if that finds none. ``principals`` are who may find it (None: as the
-    source says).
+    ``content`` is text, or a file's bytes. Without ``media_type``, the type is detected from content and
+    ``file_name``. ``title`` is used only if the parser finds none. ``principals`` may find the document (None: those
+    of the source).
     """
 
     unique_id: str
@@ -75,7 +75,7 @@ class Taken:
 
 @dataclass(frozen=True, kw_only=True)
 class Pushed:
-    """What a push has become: an operation, which ends when its documents are indexed."""
+    """The result of a push: an operation, which ends when its documents are indexed, and each document's outcome."""
 
     operation_id: int
     source_id: int
@@ -90,15 +90,16 @@ def push(
     source: str = SOURCE,
     principals: Collection[str] | None = None,
 ) -> Pushed:
-    """Take documents into a source of the collection; it is made if there is none of that name.
+    """Push documents into a source of the collection; the source is created if it does not exist.
 
-    ``principals`` are the caller's (None: it sees all documents): what it gives is open to some of them, all unless the
-    document says which. What is not open to it stays as it is, and what is open to others too stays open to them.
+    ``principals`` are the caller's (None: it sees all documents). Its documents are open to all of them, or to those
+    that a document names. Documents that the caller may not see are not changed, and documents that are also open to
+    others stay open to them.
 
-    Bodies are read and stored one by one. Raises UsageError for an unknown collection, no document, more than MOST, two
-    of one unique id, what is no media type, and a source that is paused or deleted; Forbidden for principals that are not
-    the caller's, Conflict where a unique id is that of a document that is not open to it; TransientError where too much
-    of the source is under way.
+    Bodies are read and stored one by one. Raises UsageError for an unknown collection, no document, more than MOST
+    documents, a repeated unique id, an invalid media type, and a source that is paused or deleted; Forbidden for
+    principals that are not the caller's; Conflict if a unique id belongs to a document that the caller may not see;
+    TransientError if too many documents of the source are in progress.
     """
     began = time.time()
     with runtime.ledger.read() as tx:
@@ -135,7 +136,7 @@ def push(
 
 
 def _closed(documents: Iterable[Given], principals: Collection[str]) -> Iterator[Given]:
-    """The documents, open to principals of the caller and nobody else."""
+    """Yield the documents, restricted to principals of the caller."""
     for one in documents:
         names = sorted({*(principals if one.principals is None else one.principals)})
         if not names or not set(names) <= {*principals}:
@@ -147,7 +148,7 @@ def _closed(documents: Iterable[Given], principals: Collection[str]) -> Iterator
 
 
 def _refuse_crowd(runtime: Runtime, tx: Transaction, source_id: int, name: str) -> None:
-    """Backpressure: what is under way is bounded, whoever gives it."""
+    """Raise TransientError if too much is in progress: work in flight is bounded for each source, whoever pushes."""
     if ledger.crowded(tx, source_id, PENDING * runtime.settings.work.max_in_flight):
         raise TransientError(
             f"Too many documents of {name} are in progress.",
@@ -159,8 +160,11 @@ def _refuse_crowd(runtime: Runtime, tx: Transaction, source_id: int, name: str) 
 def _open_as_before(
     tx: Transaction, arrivals: dict[str, Arrival], before: dict[str, Known], principals: Collection[str]
 ) -> dict[str, Arrival]:
-    """The arrivals, of which those that others find too stay open to just whom they are open to: a caller takes nothing
-    away from others. Of what is hidden from it it neither changes anything nor learns what is in it."""
+    """Return the arrivals; a document that others may find too keeps its principals, so that they do not lose access.
+
+    Raises Conflict if a unique id belongs to a document that is hidden from the caller. The caller can neither change
+    that document nor learn its content.
+    """
     ids = {known.document_id for known in before.values()}
     there = document_access.openness(tx, ids)
     if not there.keys() <= document_access.open_ones(tx, ids, principals):
@@ -174,7 +178,7 @@ def _open_as_before(
 
 
 def _stored(runtime: Runtime, documents: Iterable[Given]) -> dict[str, Arrival]:
-    """The documents by unique id, their bodies in the blobs and no longer in memory."""
+    """Store the documents' bodies in the blobs, one at a time, and return the arrivals by unique id."""
     connector: Any = runtime.host.instance(CONNECTOR, {}, kind="connector")
     if not hasattr(connector, "receive"):
         raise PluginError(
@@ -220,7 +224,7 @@ def _name_of(one: Given) -> str:
 def _changed(
     runtime: Runtime, tx: Transaction, arrivals: dict[str, Arrival], before: dict[str, Known]
 ) -> list[Arrival]:
-    """Those that are new, or have another content or description than the ledger's."""
+    """Return the arrivals that are new, or whose content or description differs from the ledger's."""
     registry = runtime.host.registry
     pairs = [(before[name], arrival) for name, arrival in arrivals.items() if name in before]
     same = [(known, arrival) for known, arrival in pairs if same_content(registry, known, arrival)]
@@ -236,8 +240,10 @@ def _outcomes(
     changed: list[Arrival],
     before: dict[str, Known],
 ) -> list[Taken]:
-    """What became of each, in the order given. What was not changed is the operation's too: it may still be on its way,
-    and goes on if somebody parked it."""
+    """Return the outcome of each document, in the given order.
+
+    Unchanged documents become items of the operation too: they may still be in progress, or parked, and then continue.
+    """
     touched = {arrival.unique_id for arrival in changed}
     identities = pushed_documents.document_ids(tx, source_id, list(arrivals))
     unchanged = [identities[name] for name in arrivals if name not in touched]

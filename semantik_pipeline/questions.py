@@ -1,6 +1,6 @@
-"""A question as everybody passes it on: the command line, the API, the core, search workers.
+"""A search query as the command line, the API, the core and search workers exchange it.
 
-Its form in JSON is the body of ``POST /search``. Checking it is the core's (``search/request.py``).
+Its JSON form is the body of ``POST /search``. ``search/request.py`` validates it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from semantik_pipeline.settings import Fusion
 
-#: Fields that the API calls otherwise. All others have one name.
+#: Fields that have another name in the API. All others have the same name.
 IN_API = {
     "text": "query",
     "limit": "top_k",
@@ -22,34 +22,33 @@ IN_API = {
     "candidates": "rerank_top_k",
 }
 
-#: Fields that no caller of the API sets: a server knows who asks, and how long it waits.
+#: Fields that callers of the API can't set: the server determines the caller and the deadlines.
 NOT_IN_API = ("principals", "rerank_deadline", "reranked_for", "beyond")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchQuery:
-    """One question to one collection.
+    """A query to one collection. For search options, None means: the collection's ``search`` part, else the settings.
 
-    ``filter`` is Qdrant's filter JSON. ``reranker`` names a plugin, or several in a row, each
-    of which reads the best of what the one before gave (None: the collection's, else the settings').
-    ``dense_weight`` and ``rerank_weight`` are shares, 0..1; ``rerank_deadline`` is in seconds. ``candidates`` is how
-    many of the fused hits the reranker gets; None: as many as suit a search for ``reranked_for`` hits (None: ``limit``),
-    so that one who asks for more hits than a person sees lets it read no more. ``offset`` leaves out that many of the best
-    hits, and ``score_threshold`` those with a lower score (0..1, see docs/search.md). ``beyond`` asks for so many hits
-    behind the page beside it: one shows whether there is another page. None means: as the collection says (its part
-    ``search``), else the settings.
+    ``filter`` is Qdrant's filter JSON. ``reranker`` names one plugin, or several that run in order, each on the best
+    hits of the previous one. ``dense_weight`` and ``rerank_weight`` are shares, 0..1; ``rerank_deadline`` is in
+    seconds. ``candidates`` is how many of the fused hits the reranker gets; None: as many as a search for
+    ``reranked_for`` hits needs (None: ``limit``), so that a large ``limit`` does not make the reranker read more.
 
-    ``principals`` are the caller's: it finds what is open to one of them or to everybody; None means everything.
+    ``offset`` skips that many of the best hits; ``score_threshold`` drops hits with a lower score (0..1, see
+    docs/search.md). ``beyond`` requests that many extra hits after the page; one shows whether there is a next page.
 
-    ``facets`` are fields whose values are counted, at most ``facet_limit`` of each told. ``explain`` asks for each hit
-    how it got its score, ``explain_document`` why this document (by its unique id, its path or the end of one) is not
-    among the hits.
+    ``principals`` are the caller's: the query finds documents open to one of them or to everybody; None: all documents.
 
-    ``postprocessors`` work on the hits one after the other, each ``"ID"`` or ``{"plugin": "ID", "options": {…}}``; an
-    empty list leaves all out.
+    ``facets`` are fields whose values are counted; at most ``facet_limit`` values of each are returned. ``explain``
+    adds to each hit how it got its score. ``explain_document`` asks why this document (its unique id, its path or the
+    end of either) is not among the hits.
 
-    ``interpret``: phrases in quotes, ``-word`` and ``field:value`` mean what docs/search.md says, and typing errors are
-    mended; else the text is asked as it stands.
+    ``postprocessors`` process the hits in order, each ``"ID"`` or ``{"plugin": "ID", "options": {...}}``; an empty list
+    disables them.
+
+    ``interpret``: phrases in quotes, ``-word`` and ``field:value`` have the meaning that docs/search.md describes, and
+    typing errors are corrected. Otherwise the text is searched unchanged.
     """
 
     text: str
@@ -78,13 +77,13 @@ class SearchQuery:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "facets", tuple(self.facets))
-        if self.principals is not None:  # as JSON has it, for search workers
+        if self.principals is not None:  # a sorted tuple has a JSON form, which search workers need
             object.__setattr__(self, "principals", tuple(sorted(self.principals)))
         if self.reranker is not None and not isinstance(self.reranker, str):
             object.__setattr__(self, "reranker", tuple(self.reranker))
 
     def to_body(self) -> dict[str, Any]:
-        """The body of ``POST /search`` that asks the same; what nobody set is left out."""
+        """Return the body of ``POST /search`` for the same query; fields with their default value are left out."""
         given = ((one, getattr(self, one.name)) for one in fields(self) if one.name not in NOT_IN_API)
         return {
             IN_API.get(one.name, one.name): value
@@ -94,7 +93,7 @@ class SearchQuery:
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> SearchQuery:
-        """What such a body asks of one collection; it names no others."""
+        """Build a query from such a body, which must be for a single collection."""
         return cls(**{_OURS.get(name, name): value for name, value in body.items()})
 
 

@@ -1,18 +1,19 @@
 """The Celery app's configuration, and the bells. Defines no task; tasks are in ``workers/tasks.py``.
 
-A message names a stage, never a document. Losing one costs nothing but the time until the next maintenance tick.
+A message names a stage, never a document. A lost message costs only the time until the next maintenance tick.
 
-How many bells are under way is bounded by the queue, not by its ringers, of which a fleet has many that never hear
-(a command line, a worker of another profile). One bell that waits in a stage's queue is enough: whoever takes it
-claims after the commit it was rung for, and that it still waits says that nobody is free to take another. So a bell
-is rung only into an empty queue, and a queue that nobody answers holds no more bells than processes that rang at the
-same moment, however many documents wait. The price is one question to the broker for a ring.
+The number of bells is bounded by the queue and not by the ringing processes, because many of them never receive bells
+(a command line, a worker of another profile). One waiting bell per stage is enough: the worker that takes it claims
+after the commit that the bell was for, and while it waits, no worker is free to take another. So a bell is sent only
+into an empty queue, and a queue without workers holds no more bells than processes that rang at the same moment,
+however many documents wait. The cost is one request to the broker per ring.
 
-No message carries a time of day: Celery's ``expires`` is one, on its sender's clock, and to a worker whose clock is a
-minute ahead every bell would be over when it comes. An age that the broker counts (RabbitMQ's ``expiration``) is none.
+No message has an absolute expiry time. Celery's ``expires`` is absolute, on the sender's clock, so a worker whose clock
+is a minute ahead would drop every bell. RabbitMQ's ``expiration`` is an age that the broker measures, and has no such
+problem.
 
-Inside one process (``memory://``) the worker takes bells long before its threads come to them, so the queue is always
-empty; there the one process knows what it rang and has not heard.
+Inside one process (``memory://``) the worker fetches bells long before its threads handle them, so the queue is always
+empty. There, the process itself tracks which bells are unheard.
 """
 
 from __future__ import annotations
@@ -36,37 +37,37 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: The task that works on a stage, which is its argument.
+#: The task that works on a stage; its argument is the stage.
 TASK = "semantik.work"
 
-#: The task that answers a search; its argument is the query's fields.
+#: The task that answers a search; its argument has the query's fields.
 SEARCH_TASK = "semantik.search"
 
-#: The queue of queries that search workers answer; every other queue is a stage's.
+#: The queue of searches for search workers; every other queue belongs to a stage.
 SEARCH = "search"
 
-#: Seconds after which RabbitMQ drops an unheard bell, and a single process rings anew; maintenance rings for what is due.
+#: Seconds after which RabbitMQ drops an unheard bell and a single process rings again. Maintenance rings for due work.
 EXPIRES = 60
 
-#: Seconds that a ring waits for the broker, at most twice: whoever rings has work to do.
+#: Seconds that a ring waits for the broker, at most twice: the ringing thread has other work to do.
 PATIENCE = 1.0
 
-#: Seconds without ringing after a broker didn't answer: the first wait, which doubles, and the longest.
+#: Seconds without ringing after the broker did not answer: the first wait, which doubles, and the maximum.
 QUIET, LONGEST_QUIET = 0.5, 8.0
 
 SCHEMES = ("memory", "redis", "rediss", "amqp", "amqps")
 
 
 def configure(app: Celery, settings: Settings) -> None:
-    """Settings that every process, ringing or working, shares.
+    """Apply the settings that every process shares, whether it rings or works.
 
-    Queues are declared by their names under ``broker.prefix`` and known to Celery by their stages. Raises SettingsError
-    for a broker that can't be, or a visibility timeout that a task may outlast.
+    Queue names have the prefix ``broker.prefix``; Celery knows the queues by their stages. Raises SettingsError for an
+    unsupported broker URL, or a visibility timeout that is shorter than the longest task.
     """
     from celery import signals
     from kombu import Exchange, Queue
 
-    signals.setup_logging.connect(_leave_logs_alone, dispatch_uid="semantik")  # ours are configured: logs.py
+    signals.setup_logging.connect(_leave_logs_alone, dispatch_uid="semantik")  # logging is configured in logs.py
     broker = settings.broker
     scheme = _scheme(broker.url)
     exchange = Exchange(broker.prefix, type="direct")
@@ -75,20 +76,20 @@ def configure(app: Celery, settings: Settings) -> None:
         broker_url=broker.url,
         broker_use_ssl=_tls(settings),
         broker_transport_options=_transport_options(settings),
-        # a worker comes back by itself, however long the broker was away
+        # a worker reconnects by itself, however long the broker was unavailable
         broker_connection_retry=True,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_connection_timeout=5,
         broker_heartbeat=30,
         task_queues=queues,
-        task_default_queue=f"{broker.prefix}.maintenance",  # by its full name, which Flower shows
+        task_default_queue=f"{broker.prefix}.maintenance",  # the full name, because Flower shows it
         task_create_missing_queues=False,
         task_ignore_result=True,
         task_acks_late=False,
         task_serializer="json",
         accept_content=["json"],
-        # only searches are replied to: whoever asked is waiting, so a reply is good for a minute
+        # only searches have replies; the caller is waiting, so a reply expires after a minute
         result_backend={"memory": None, "redis": broker.url, "rediss": broker.url}.get(scheme, "rpc://"),
         result_expires=EXPIRES,
         redis_backend_use_ssl=_tls(settings),
@@ -96,8 +97,8 @@ def configure(app: Celery, settings: Settings) -> None:
         event_exchange=f"{broker.prefix}.events",
         event_queue_prefix=f"{broker.prefix}.events",
         worker_prefetch_multiplier=1,
-        # after a reconnect Celery would set the prefetch count from its pool's threads, beside the consumer's own: of the
-        # two, one reads the other's answer, and the worker stands still until the broker hangs up
+        # After a reconnect, Celery would set the prefetch count from a thread of its pool while the consumer sets it
+        # too. One then reads the answer for the other, and the worker hangs until the broker closes the connection.
         worker_enable_prefetch_count_reduction=False,
         worker_redirect_stdouts=False,
         worker_hijack_root_logger=False,
@@ -107,11 +108,11 @@ def configure(app: Celery, settings: Settings) -> None:
 
 
 def _leave_logs_alone(**_: Any) -> None:
-    """That somebody hears this signal is what keeps Celery from configuring logs in its own way."""
+    """Do nothing: a connected receiver of this signal keeps Celery from configuring logging itself."""
 
 
 def longest_task(settings: Settings) -> float:
-    """Seconds that a task may take: its loop, and what it began in it."""
+    """Return the maximum seconds of a task: its loop, and the work that the loop has begun when it ends."""
     return longest_loop(settings) + max(
         settings.sync.progress_timeout, *(stage.deadline(settings) for stage in STAGES.values())
     )
@@ -130,7 +131,7 @@ def _scheme(url: str) -> str:
 def _transport_options(settings: Settings) -> dict[str, Any]:
     scheme, visible = _scheme(settings.broker.url), settings.broker.visibility_timeout
     if scheme == "memory":
-        # once a second unless told otherwise: four tasks a second. A look at all queues costs 0.1 ms.
+        # The default polls once a second, which allows four tasks a second. One poll of all queues costs 0.1 ms.
         return {"polling_interval": 0.02}
     if not scheme.startswith("redis"):
         return {}
@@ -140,7 +141,7 @@ def _transport_options(settings: Settings) -> dict[str, Any]:
             f" broker.visibility_timeout = {visible:.0f} s.",
             "Raise broker.visibility_timeout, or lower work.time_slice or the stages' deadlines.",
         )
-    # a connection whose other end vanished without a word is noticed, by workers that only wait too
+    # keepalive detects a connection whose other end disappeared silently, also in workers that only wait
     return {
         "visibility_timeout": visible,
         "socket_timeout": 30.0,
@@ -150,9 +151,9 @@ def _transport_options(settings: Settings) -> dict[str, Any]:
 
 
 def _tls(settings: Settings) -> dict[str, Any] | None:
-    """What the broker's client wants to know of TLS; certificates are checked unless ``broker.verify`` is off.
+    """Return the TLS options of the broker's client; certificates are verified unless ``broker.verify`` is off.
 
-    None: no TLS, or its options are in the URL's query (``rediss://...?ssl_cert_reqs=...``).
+    None means no TLS, or that the URL's query has the options (``rediss://...?ssl_cert_reqs=...``).
     """
     import ssl
 
@@ -171,7 +172,7 @@ def _tls(settings: Settings) -> dict[str, Any] | None:
 class Bell:
     """Rings stages through the broker. Never raises; never waits longer than :data:`PATIENCE`, twice.
 
-    The tally's ``queue_messages`` say how many were ``sent``, ``skipped`` because one waits unheard, or ``failed``.
+    It counts rings in the tally's ``queue_messages``: ``sent``, ``skipped`` (an unheard bell is waiting) or ``failed``.
     """
 
     def __init__(self, app: Celery, tally: Tally | None = None) -> None:
@@ -182,12 +183,12 @@ class Bell:
         self._line: Line | None = None
         self._lock = threading.Lock()
         self._wanted: set[str] = set()
-        self._ringing = False  # one thread rings for all: it has the line
+        self._ringing = False  # one thread at a time rings for all threads: it uses the line
         self._failures = 0
         self._quiet_until = 0.0
 
     def ring(self, stage: str) -> None:
-        """Tell the workers that a stage has work. Nothing is lost if nobody hears it: maintenance rings again."""
+        """Tell the workers that a stage has work. If no worker hears it, nothing is lost: maintenance rings again."""
         with self._lock:
             if time.monotonic() < self._quiet_until:
                 return
@@ -196,23 +197,23 @@ class Bell:
                 return
             self._wanted.add(stage)
             if self._ringing:
-                return  # whoever rings now rings this one after
+                return  # the thread that is ringing will also ring this stage
             self._ringing = True
         try:
             while (wanted := self._next()) is not None:
                 self._ring(wanted)
-        except BaseException:  # an interrupt: the next one rings for itself
+        except BaseException:  # for example an interrupt: the next caller rings itself
             with self._lock:
                 self._ringing = False
             raise
 
     def heard(self, stage: str) -> None:
-        """A task began: work committed from here on needs a new bell."""
+        """Record that a task of the stage has begun: work that is committed from now on needs a new bell."""
         with self._lock:
             self._unheard.pop(stage, None)
 
     def close(self) -> None:
-        """Hang up. A ring after it dials again."""
+        """Close the connection. A later ring opens it again."""
         with self._lock:
             line, self._line = self._line, None
         if line is not None:
@@ -224,7 +225,7 @@ class Bell:
     def _next(self) -> str | None:
         with self._lock:
             if not self._wanted:
-                self._ringing = False  # under the lock: whoever comes now rings for itself
+                self._ringing = False  # under the lock, so that a thread that rings from now on sees it
                 return None
             stage = self._wanted.pop()
             self._unheard[stage] = time.monotonic()
@@ -239,9 +240,9 @@ class Bell:
                 self.close()
                 if fresh:
                     raise
-                self._send(stage)  # a line that was open may have been cut long ago: dial once more
+                self._send(stage)  # an idle connection may have been closed long ago: connect once more
             self._failures = 0
-        except Exception as error:  # what the broker's client raises: the work is in the ledger
+        except Exception as error:  # whatever the broker's client raises: the work is safe in the ledger
             self._be_quiet(stage, error)
 
     def _send(self, stage: str) -> None:
@@ -270,8 +271,10 @@ class Bell:
 
 
 class Line:
-    """A connection for bells alone, of one thread at a time, with short waits. Any of its calls may raise what the
-    broker's client raises; then it is of no use any more."""
+    """A connection for bells only, with short timeouts. Not thread-safe.
+
+    Every method may raise an exception of the broker's client; after that the line can't be used any more.
+    """
 
     def __init__(self, app: Celery) -> None:
         self._app = app
@@ -284,18 +287,18 @@ class Line:
         self._queues: dict[str, Queue] = {}
 
     def waiting(self, stage: str) -> int:
-        """Bells in the stage's queue that no worker has taken. Declares the queue where it is missing."""
+        """Return the number of bells in the stage's queue that no worker has taken. Declares a missing queue."""
         if stage not in self._queues:
             self._queues[stage] = self._app.amqp.queues[stage].bind(self._channel)
             self._queues[stage].declare()
         return self._queues[stage].queue_declare().message_count
 
     def all_waiting(self) -> dict[str, int]:
-        """The same for every queue."""
+        """Return that number for every queue."""
         return {name: self.waiting(name) for name in (*QUEUES, SEARCH)}
 
     def server(self) -> str:
-        """The broker's name and version, as it says."""
+        """Return the broker's name and version, as it reports them."""
         if self._connection.transport.driver_type == "amqp":
             about = self._connection.connection.server_properties
             return f"{about.get('product', 'AMQP')} {about.get('version', '')}".strip()
@@ -308,16 +311,16 @@ class Line:
 
     def close(self) -> None:
         try:
-            # AMQP says goodbye and waits for the answer, which a line that is cut never brings
+            # release() of AMQP waits for the broker's answer, which never arrives if the connection is broken
             goodbye = self._connection.transport.driver_type != "amqp"
             self._connection.release() if goodbye else self._connection.collect()
-        except Exception as error:  # it is cut already
+        except Exception as error:  # the connection is closed already
             log.debug("Hanging up: %s", error)
 
 
 @contextmanager
 def looking(settings: Settings) -> Iterator[Line]:
-    """A line for whoever only looks at the queues. Raises what the broker's client raises."""
+    """Open a line for reading the queues only. Raises the exceptions of the broker's client."""
     from celery import Celery
 
     with closing(Celery("semantik", set_as_current=False)) as app:
@@ -327,7 +330,7 @@ def looking(settings: Settings) -> Iterator[Line]:
 
 
 def _hasty(url: str) -> dict[str, Any]:
-    """Transport options with which no call waits longer than :data:`PATIENCE`."""
+    """Return transport options that limit each call to :data:`PATIENCE` seconds."""
     if url.startswith("redis"):
         return {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE, "retry_on_timeout": False}
     if url.startswith("amqp"):

@@ -1,4 +1,4 @@
-"""The composition root: from settings to a ledger, blobs, plugins and a store. Builds late, closes all."""
+"""The composition root: builds ledger, blobs, plugins and store from the settings at their first use; closes them."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ if TYPE_CHECKING:
     from semantik_pipeline.search.index_languages import IndexLanguages
     from semantik_pipeline.search.query_vector import QueryVectors
 
-#: What a child process loads: the kinds that run there, and embedders for their tokenizers.
+#: Plugin kinds that a child process loads: those that run there, and embedders for their tokenizers.
 CHILD_KINDS = ("parser", "chunking", "extractor", "embedding")
 
-#: How long an answer about a fingerprint is believed, in seconds.
+#: Seconds for which the answer of :meth:`Runtime.refusal` is cached.
 REFUSAL_SECONDS = 30.0
 
 
 class Runtime:
-    """What a process works with. Every part is made when it is first asked for.
+    """The parts that a process works with. Each is made at its first use.
 
-    ``ring(stage)`` tells the workers that a stage has work; it is set by whoever knows the broker.
+    ``ring(stage)`` tells the workers that a stage has work; the code that knows the broker sets it.
     """
 
     def __init__(self, settings: Settings, *, ring: Callable[[str], None] | None = None) -> None:
@@ -66,21 +66,21 @@ class Runtime:
         self.tally = Tally()
         self._generations: dict[int, Generation] = {}
         self._indexes: set[str] = set()
-        self._alike: set[tuple[str, str]] = set()  # indexes, and legs of them, whose vectors this process gives
+        self._alike: set[tuple[str, str]] = set()  # (index, leg) whose vectors this process is known to reproduce
         self._lock = threading.RLock()
-        self.stopping = threading.Event()  # the process is to end
+        self.stopping = threading.Event()  # set when the process should end
         self.closed = False
-        self.scheduling = True  # maintenance begins scheduled syncs; not in a process that ends with its one command
+        self.scheduling = True  # maintenance begins scheduled syncs; False in a process that runs a single command
         self.left = LeftWork()
-        self.resting = threading.Event()  # an operator drained it: it lives, and takes no work
+        self.resting = threading.Event()  # set while an operator has drained it: it stays alive but takes no work
         self._refusals: dict[tuple[int, str], tuple[float, str | None]] = {}
-        self.fatal: Exception | None = None  # what no unit can be blamed for and no retry mends: a full disk
-        self.statistics = Statistics()  # those that the ledger's planner has
-        self.ticked = float("-inf")  # when maintenance's last tick of this process ended, by time.monotonic()
-        self.sweep: Iterator[None] | None = None  # maintenance's sweep, as far as its last tick came
-        self.embeds = True  # this process embeds; one that does not leaves a build's gate to others
-        self.build_gates: dict[int, Gate] = {}  # builds that this process judges, as far as its last tick came
-        self.advancing = threading.Lock()  # held by the thread that goes on with builds
+        self.fatal: Exception | None = None  # an error that no unit caused and no retry fixes, such as a full disk
+        self.statistics = Statistics()  # of the ledger's query planner
+        self.ticked = float("-inf")  # time.monotonic() at the end of this process's last maintenance tick
+        self.sweep: Iterator[None] | None = None  # maintenance's unfinished sweep
+        self.embeds = True  # whether this process embeds; if not, it leaves the gates of builds to other processes
+        self.build_gates: dict[int, Gate] = {}  # builds that this process is checking, across ticks
+        self.advancing = threading.Lock()  # held by the thread that advances builds
         self.sweeping = threading.Lock()
 
     @part
@@ -93,7 +93,7 @@ class Runtime:
 
     @part
     def host(self) -> PluginHost:
-        """The plugins, loaded once, from the shared state file. A broken file stops the process here."""
+        """The plugins, loaded once from the shared state file. A broken file stops the process here."""
         worker = self.settings.worker
         state = replace(read_state(self.settings.state_file), offered=self.settings.offered)
         budget = Budget(
@@ -110,22 +110,22 @@ class Runtime:
 
     @cached_property
     def gates(self) -> Gates:
-        """One embedding loop and one writer of the store; as many parsing loops as there are children for them."""
+        """Limits: one embedding loop, one upsert loop, and as many parsing and extracting loops as child processes."""
         return Gates({"chunk": self.child_count, "extract": self.child_count})
 
     @cached_property
     def room(self) -> Room:
-        """Who works beside whom in this process: a suspect works alone."""
+        """Controls which units run at the same time in this process: a suspect runs alone."""
         return Room()
 
     @cached_property
     def traces(self) -> Traces | None:
-        """Where spans go; None where nobody asked for them."""
+        """The destination of spans; None if tracing is off."""
         return open_traces(self.settings.trace.sample_ratio)
 
     @cached_property
     def journal(self) -> Journal:
-        """What becomes of claims, for logs and traces."""
+        """Records the progress of claims in logs and traces."""
         return Journal(self)
 
     @property
@@ -152,7 +152,7 @@ class Runtime:
 
     @cached_property
     def keyring(self) -> Keyring:
-        """The API keys that callers showed lately."""
+        """The cache of API keys that callers used recently."""
         from semantik_pipeline.access import Keyring
 
         return Keyring()
@@ -163,7 +163,7 @@ class Runtime:
 
     @property
     def store(self) -> VectorDBPlugin:
-        """The vector store. The embedded one belongs to one process; raises DataFolderInUse in a second."""
+        """The vector store. An embedded one belongs to one process; raises DataFolderInUse in a second process."""
         with self._lock:
             return self._store
 
@@ -180,7 +180,7 @@ class Runtime:
         return self.host.instance("qdrant-edge", {"path": str(settings.index_dir)}, kind="vectordb")
 
     def generation(self, generation_id: int) -> Generation:
-        """A generation never changes what it is built of, so it is read once."""
+        """Return a generation, read once and cached: its configuration is frozen."""
         if generation_id not in self._generations:
             with self.ledger.read() as tx:
                 self._generations[generation_id] = ledger_collections.get_generation(tx, generation_id)
@@ -188,9 +188,9 @@ class Runtime:
 
     @contextmanager
     def own(self) -> Iterator[None]:
-        """Take the data folder for this process, as everything must that works on the embedded index.
+        """Lock the data folder for this process; required for all work on the embedded index.
 
-        Raises DataFolderInUse naming the process that has it. The lock goes with the process, however it ends.
+        Raises DataFolderInUse, which names the owning process. The lock ends with the process, however it ends.
         """
         folder = self.settings.data_dir
         lock = FileLock(folder / "owner.lock")
@@ -212,57 +212,57 @@ class Runtime:
             lock.release()
 
     def announce(self, url: str) -> None:
-        """Let the note of this process, which owns the data folder, say where it answers HTTP requests."""
+        """Add the URL of this process's HTTP server to its note in the data folder, which it must own."""
         note = self.settings.data_dir / OWNER_NOTE
         fresh = note.with_suffix(".new")
         fresh.write_text(json.dumps({"pid": os.getpid(), "command": " ".join(sys.argv), "url": url}), "utf-8")
         fresh.replace(note)
 
     def owner(self) -> dict[str, Any] | None:
-        """``{"pid", "command"}`` of the process that owns the data folder, and ``url`` if it serves; None if none does."""
+        """Return ``{"pid", "command"}`` of the process that owns the data folder, and ``url`` if it serves, or None."""
         import psutil
 
         note = read_note(self.settings.data_dir / OWNER_NOTE)
-        return note if note and psutil.pid_exists(note["pid"]) else None  # a killed owner leaves its note behind
+        return note if note and psutil.pid_exists(note["pid"]) else None  # a killed owner does not remove its note
 
     @property
     def idle(self) -> bool:
-        """Whether this process takes no more work: it is to end, or drained, or nothing that it does can succeed."""
+        """Whether this process takes no more work: it is stopping, drained, or has had a fatal error."""
         return self.stopping.is_set() or self.resting.is_set() or self.fatal is not None
 
     def in_hand(self, names: int) -> dict[str, Any]:
-        """``{"stages": {stage: units}, "documents": [at most so many names], "sources": [names]}`` that it holds."""
+        """Return its units: ``{"stages": {stage: units}, "documents": [at most ``names``], "sources": [names]}``."""
         with self.ledger.read() as tx:
             return ledger_workers.in_hand(tx, self.keeper.tokens(), limit=names)
 
     def models(self) -> list[dict[str, Any]]:
-        """The models that this process has loaded."""
+        """Return information about the models that this process has loaded."""
         return self.host.models() if "host" in self.__dict__ else []
 
     def refusals(self, stages: Iterable[str]) -> dict[str, str]:
-        """``"generation:stage"`` -> why this process leaves those units of these stages to others, and ``"source:sync"``
-        -> why it leaves that source."""
+        """Return why this process leaves units of these stages to others, by ``"generation:stage"``, and sources, by
+        ``"source:sync"``."""
         left = {f"{source_id}:sync": reason for source_id, reason in self.left.reasons().items()}
         asked = [(generation, stage) for generation in self.live_generations() for stage in stages]
         reasons = {f"{generation}:{stage}": self.refusal(generation, stage) for generation, stage in asked}
         return left | {place: reason for place, reason in reasons.items() if reason is not None}
 
     def fingerprints(self) -> dict[str, dict[str, Any]]:
-        """Generation -> the fingerprints of its stages as this process would give them; what it can't give is absent."""
+        """Return the stages' fingerprints by generation, as far as this process can compute them."""
         found = {}
         for generation_id in self.live_generations():
             generation = self.generation(generation_id)
-            with suppress(Exception):  # whatever a plugin raises: `refusals` tells it
+            with suppress(Exception):  # whatever a plugin raises; `refusals` reports it
                 found[str(generation_id)] = generations.fingerprints(self.host, generation.config)
         return found
 
     def live_generations(self) -> list[int]:
-        """Generations that are written to, of collections that are not in the trash."""
+        """Return the ids of generations that are written to, of collections that are not in the trash."""
         with self.ledger.ask() as tx:
             return ledger_collections.shown_generation_ids(tx)
 
     def refusal(self, generation_id: int, stage: str) -> str | None:
-        """Why this process cannot do a stage of a generation, or None; asked again after a while."""
+        """Return why this process can't do a stage of a generation, or None. Cached for REFUSAL_SECONDS."""
         asked, reason = self._refusals.get((generation_id, stage), (-REFUSAL_SECONDS, None))
         if time.monotonic() - asked > REFUSAL_SECONDS:
             reason = generations.refusal(self.host, self.generation(generation_id), stage)
@@ -270,25 +270,25 @@ class Runtime:
         return reason
 
     def refuse(self, generation_id: int, stage: str, reason: str, *, seconds: float) -> None:
-        """Leave a stage of a generation to others for a while: it does not work here."""
+        """Leave a stage of a generation to other processes for ``seconds`` seconds, because it fails here."""
         self._refusals[generation_id, stage] = (time.monotonic() - REFUSAL_SECONDS + seconds, reason)
 
     def embedder(self, generation: Generation | int) -> EmbeddingPlugin:
-        """The generation's embedder, its model loaded. Raises as :meth:`check_encoder` does."""
+        """Return the generation's embedder with its model loaded. Raises what :meth:`check_encoder` raises."""
         found = generation if isinstance(generation, Generation) else self.generation(generation)
         self.check_encoder(found, "dense")
         choice = found.config["embedding"]
         return self.host.instance(choice["plugin"], choice["options"], frozen=True, kind="embedding")
 
     def check_encoder(self, generation: Generation, leg: str) -> None:
-        """Raise FingerprintMismatch unless this process gives the generation's vectors of a leg, ``dense`` or ``sparse``.
-        Plugins and models are loaded once, so what was found alike stays so."""
+        """Raise FingerprintMismatch unless this process reproduces the generation's vectors of a leg, ``dense`` or
+        ``sparse``. Only success is cached: plugins and models are loaded once."""
         if (generation.index, leg) not in self._alike:
             generations.check_encoder(self.host, generation, leg)
             self._alike.add((generation.index, leg))
 
     def index(self, generation: Generation) -> str:
-        """The name of the generation's index, which exists from here on."""
+        """Return the name of the generation's index; creates the index if it does not exist."""
         with self._lock:
             if generation.index not in self._indexes:
                 spec = generations.index_spec(generation, self.settings.store.payload_indexes)
@@ -297,8 +297,8 @@ class Runtime:
         return generation.index
 
     def existing_index(self, generation: Generation) -> str | None:
-        """The name of the generation's index; None, and nothing is made, if the store has none: nothing was indexed
-        yet, or it was lost, which whoever reads must not hide from whoever writes."""
+        """Return the name of the generation's index, or None, without creating it, if the store has none: nothing was
+        indexed yet, or the index was lost, and a reader that created it would hide the loss from writers."""
         with self._lock:
             there = generation.index in self._indexes
         if there or self.host.call(self.store.has_index, generation.index):
@@ -306,14 +306,14 @@ class Runtime:
         return None
 
     def drop_index(self, name: str) -> None:
-        """Remove an index that nothing reads or writes any more; a missing one is fine."""
+        """Remove an index that is not used any more. Idempotent."""
         with self._lock:
             self.host.call(self.store.drop_index, name)
             self.forget_index(name)
 
     def forget_index(self, index: str) -> None:
-        """The index is gone from the store. What is known here of its generation is forgotten: SQLite gives the id of
-        the newest row again when that row is gone."""
+        """Forget what is cached about an index that was removed, and about its generation: SQLite reuses the id of the
+        newest row after that row was deleted."""
         self.index_languages.forget(index)
         self.query_vectors.forget(index)
         with self._lock:
@@ -326,17 +326,17 @@ class Runtime:
                     del self._refusals[place]
 
     def collection(self, name: str, config: dict[str, Any] | None = None) -> Collection:
-        """The collection of that name; made, with ``config`` over the settings' defaults, if there is none."""
+        """Return the collection, created from the settings' defaults and ``config`` if it does not exist."""
         with self.ledger.read() as tx:
             found = ledger_collections.find_collection(tx, name)
         made = found or collections.make(self, name, config)
         if made is not None:
             return made
-        with self.ledger.read() as tx:  # another made it in this moment
+        with self.ledger.read() as tx:  # another process has just created it
             return ledger_collections.get_collection(tx, name)
 
     def close(self) -> None:
-        """Give everything back, in the reverse order of making; what was never made is not made now, nor afterwards."""
+        """Close all parts in the reverse order of creation; parts that do not exist are not created, now or later."""
         self.closed = True
         for name in ("keeper", "children", "traces", "host", "ledger"):
             made = self.__dict__.pop(name, None)

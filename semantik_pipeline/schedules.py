@@ -1,8 +1,8 @@
-"""When a source is due: intervals and cron expressions, time zones, jitter, and how long a failing one waits.
+"""When a source is due: intervals and cron expressions, time zones, jitter, and the delay after failed syncs.
 
-Pure: times are seconds since 1970, given and returned. cronsim computes cron, with the rules of Debian's cron where
-clocks change: what falls into the hour that is left out runs right after it, what falls into the hour that comes twice
-runs once, and what runs every hour or oftener goes by the hours that really pass.
+Pure functions: times are seconds since 1970. cronsim evaluates cron expressions, with the rules of Debian's cron for
+clock changes: a time in the skipped hour runs right after it, a time in the repeated hour runs once, and schedules that
+run every hour or more often follow elapsed time.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from semantik_pipeline.errors import UsageError
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _PART = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 
-#: How long a source waits after a sync that failed; doubled for each further one in a row, up to LONGEST_WAIT.
+#: Seconds that a source waits after a failed sync, doubled for each further failure in a row, up to LONGEST_WAIT.
 FIRST_WAIT = 60.0
 LONGEST_WAIT = 6 * 3600.0
 
 
-#: The longest interval and jitter that a person may give, in seconds: ten years. A longer one is a slip.
+#: Maximum interval and jitter that a user may set, in seconds: ten years. A longer one is a typing error.
 LONGEST = 10 * 365 * 86400.0
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of ``90s``, ``15m``, ``1h30m``, ``1.5d``, ``2w``. Raises UsageError."""
+    """Return the seconds of ``90s``, ``15m``, ``1h30m``, ``1.5d`` or ``2w``. Raises UsageError."""
     parts = _PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise UsageError(f"{text!r} is not a duration.", "Write a duration such as 30s, 15m, 2h, 1h30m or 1d.")
@@ -38,8 +38,10 @@ def parse_duration(text: str) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """``every`` so many seconds, or by ``cron`` on the clocks of ``timezone``; ``jitter`` spreads sources that share a
-    schedule over so many seconds, each always by the same."""
+    """An interval of ``every`` seconds, or a ``cron`` expression in ``timezone``.
+
+    ``jitter`` spreads sources that share a schedule over that many seconds; each source always has the same offset.
+    """
 
     every: float | None = None
     cron: str | None = None
@@ -62,7 +64,7 @@ class Schedule:
             self._cron_after(datetime.now(UTC).timestamp())
 
     def check_length(self) -> None:
-        """Raise UsageError for a slip of the pen. One that is stored already is read all the same."""
+        """Raise UsageError for an implausibly long schedule. Only new schedules are checked, stored ones are not."""
         if max(self.every or 0.0, self.jitter) > LONGEST:
             raise UsageError(
                 "The interval or jitter is longer than ten years.", "Write every: 15m, or 7d (--every 15m)."
@@ -76,18 +78,21 @@ class Schedule:
         return {name: value for name, value in asdict(self).items() if value}
 
     def next(self, after: float, *, key: int, anchor: float) -> float:
-        """The first time strictly later than ``after``. ``key`` (the source's id) decides its share of the jitter;
-        intervals are counted from ``anchor`` (when the source was made)."""
+        """Return the first time that is later than ``after``.
+
+        ``key`` (the source's id) determines its offset within the jitter. Intervals are counted from ``anchor``, the
+        time when the source was created.
+        """
         shift = self.jitter * _share(key)
         if self.every is not None:
             start = anchor + shift
             ticks = math.floor((after - start) / self.every) + 1
             found = start + ticks * self.every
-            return found if found > after else found + self.every  # rounding
+            return found if found > after else found + self.every  # floating-point rounding
         return self._cron_after(after - shift) + shift
 
     def _cron_after(self, after: float) -> float:
-        """Raises UsageError naming what is wrong with the expression or the time zone."""
+        """Return the next time of the cron expression; raises UsageError if it or the time zone is invalid."""
         from cronsim import CronSim, CronSimError
 
         assert self.cron is not None
@@ -95,7 +100,7 @@ class Schedule:
         try:
             if len(self.cron.split()) != 5:
                 raise CronSimError("it must have five fields")
-            # In the hour that comes twice the library may name a time of its first pass.
+            # In the repeated hour, the library may return a time in its first pass, which may not be after ``after``.
             return next(time.timestamp() for time in CronSim(self.cron, begin) if time.timestamp() > after)
         except CronSimError as error:
             raise UsageError(
@@ -121,8 +126,10 @@ def parse_schedule(
     default_zone: str,
     before: Schedule | None = None,
 ) -> Schedule | None:
-    """The schedule that a person's words say, durations as ``15m``; what they leave open is as ``before``. None: on
-    request only. Raises UsageError."""
+    """Build a schedule from a user's input, with durations such as ``15m``; missing parts come from ``before``.
+
+    None means no schedule: the source is synced on request only. Raises UsageError.
+    """
     stored: dict[str, Any] = before.stored() if before else {}
     if every is not None or cron is not None:
         stored = {name: value for name, value in stored.items() if name == "jitter"}
@@ -148,7 +155,7 @@ def parse_schedule(
 
 
 def wait_after_faults(faults: int) -> float:
-    """Seconds that a source waits after so many syncs in a row that failed."""
+    """Return the seconds that a source waits after ``faults`` failed syncs in a row."""
     return min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(faults - 1, 20)) if faults > 0 else 0.0
 
 
@@ -162,7 +169,7 @@ def _zone(name: str) -> Any:
 
 
 def _share(key: int) -> float:
-    """0..1, evenly spread, always the same for a key."""
+    """Return a number in 0..1, evenly distributed over keys and always the same for a key."""
     return int.from_bytes(hashlib.sha256(str(key).encode()).digest()[:6]) / 2**48
 
 

@@ -1,6 +1,7 @@
-"""The environment beside the settings: the little that a command needs to find a server, and variables that are wrong.
+"""Environment variables outside the settings: those that a command needs to find a server, and checks for wrong names.
 
-Reading all settings takes longer than a search by a server does; what is read here is read as ``settings.py`` reads it.
+Reading all settings takes longer than a search through a server. The few values read here have the same precedence as
+in ``settings.py``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, get_origin
 
 from semantik_pipeline.errors import SettingsError
 
-#: What is read beside the settings, and the beginning of what tests read.
+#: Variables that are read outside the settings, and the prefix of those that tests read.
 _OTHERS = ("SEMANTIK_CONFIG", "SEMANTIK_URL", "SEMANTIK_API_KEY")
 _TESTS = "SEMANTIK_TEST_"
 
@@ -22,7 +23,7 @@ LIST_OF_SETTINGS = "config/semantik.toml lists every setting."
 
 
 def data_folder(config: Path | None, explicit: Path | None) -> Path:
-    """The data folder, by the precedence of the settings. A settings file that can't be read is ignored here."""
+    """Return the data folder, with the precedence of the settings. An unreadable settings file is ignored here."""
     named = explicit or os.environ.get("SEMANTIK_DATA_DIR") or _told(config or os.environ.get("SEMANTIK_CONFIG"))
     if named is None:
         import platformdirs
@@ -32,18 +33,20 @@ def data_folder(config: Path | None, explicit: Path | None) -> Path:
 
 
 def variable(name: str) -> str | None:
-    """The value of an environment variable; None for one that is not set, or empty."""
+    """Return the value of an environment variable; None if it is not set or empty."""
     return os.environ.get(name) or None
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """The environment for a child process: this process's own, with changes."""
+    """Return the environment for a child process: this process's environment with changes."""
     return {**os.environ, **changes}
 
 
 def check_variables(fields: Mapping[str, Any]) -> None:
-    """Raise SettingsError for a variable ``SEMANTIK_...`` that belongs to no field of the settings and is nothing else
-    that is read. Says no value: it may be a secret."""
+    """Raise SettingsError for a variable ``SEMANTIK_...`` that is neither a setting nor read elsewhere.
+
+    The message does not show the value, which may be a secret.
+    """
     sections = [_variable(field) for field in fields]
     for name in sorted(os.environ):
         known = name.upper()
@@ -54,14 +57,16 @@ def check_variables(fields: Mapping[str, Any]) -> None:
 
 
 def unknown(name: str, file: Path | str | None, fields: Mapping[str, Any]) -> SettingsError:
-    """The error for a setting that does not exist, by its dotted name in a file."""
+    """Return the error for an unknown setting, given its dotted name in a file."""
     where = f" in {file}" if file else ""
     return SettingsError(f"There is no setting {name!r}{where}.", _near(name, [*fields, *_names(fields)]))
 
 
 def invalid(fault: Mapping[str, Any], file: Path | str | None, fields: Mapping[str, Any]) -> SettingsError:
-    """What pydantic found wrong with a setting, naming the variable or the file that sets it. The value of a setting that
-    does not exist is not shown: it may be a secret."""
+    """Return the error for a setting that pydantic rejected; it names the variable or the file that sets it.
+
+    The value of an unknown setting is not shown, because it may be a secret.
+    """
     name = ".".join(map(str, fault["loc"]))
     variable = next((one for one in os.environ if one.upper() == _variable(name)), None)
     if fault["type"] == "extra_forbidden":
@@ -77,7 +82,7 @@ def invalid(fault: Mapping[str, Any], file: Path | str | None, fields: Mapping[s
 
 
 def unreadable(fields: Mapping[str, Any]) -> SettingsError:
-    """The error for variables whose values must be JSON and are not. Says no value."""
+    """Return the error for variables whose values must be JSON but are not. It shows no value."""
     known = _json_variables(fields)
     wrong = [name for name in sorted(os.environ) if name.upper() in known and not _is_json(os.environ[name])]
     return SettingsError(
@@ -87,7 +92,7 @@ def unreadable(fields: Mapping[str, Any]) -> SettingsError:
 
 
 def _json_variables(fields: Mapping[str, Any]) -> set[str]:
-    """Variables of whole sections, and of settings that are lists or objects."""
+    """Return the names of variables whose value is JSON: whole sections, and settings that are lists or objects."""
     names = [
         section for section, field in fields.items() if _settings_of(field) or get_origin(field.annotation) is dict
     ]
@@ -106,17 +111,17 @@ def _is_json(value: str) -> bool:
 
 
 def _variable(name: str) -> str:
-    """The environment variable of a setting by its dotted name, or of a section."""
+    """Return the environment variable of a setting, given by its dotted name, or of a section."""
     return f"SEMANTIK_{name.replace('.', '_')}".upper()
 
 
 def _settings_of(field: Any) -> Mapping[str, Any]:
-    """The settings of a section; none of a field that is not a section."""
+    """Return the settings of a section; empty if the field is not a section."""
     return getattr(field.annotation, "model_fields", {})
 
 
 def _names(fields: Mapping[str, Any]) -> list[str]:
-    """Every setting by its dotted name."""
+    """Return the dotted name of every setting."""
     return [f"{section}.{name}" for section, field in fields.items() for name in _settings_of(field)]
 
 
@@ -125,7 +130,7 @@ def _variables(fields: Mapping[str, Any]) -> list[str]:
 
 
 def _near(name: str, known: Sequence[str]) -> str:
-    """The hint for a name that is not known: the nearest one that is, if one is near."""
+    """Return the hint for an unknown name: the most similar known name, if there is one."""
     import difflib
 
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)

@@ -1,5 +1,7 @@
-"""What operators do with sources: add, change, sync, pause, resume, remove; and what maintenance does for them. Every
-change is noted in the audit trail."""
+"""Adds, changes, syncs, pauses, resumes and removes sources, and does maintenance's work on them.
+
+Every change is recorded in the audit trail.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class NewSource:
-    """A source to add: which connector, what a person calls it, its options (secrets only as ``*_env``), and whom its
-    documents are open to that don't say so themselves (None: everybody)."""
+    """A source to add: its connector, its display name and its options (secrets only as ``*_env``).
+
+    ``principals`` may read its documents, unless a document names its own (None: everybody).
+    """
 
     connector: str
     name: str
@@ -39,16 +43,19 @@ class NewSource:
     principals: Collection[str] | None = None
 
 
-#: Characters of a source's name.
+#: Maximum length of a source's name in characters.
 MAX_NAME = 2_000
 
-#: What the audit trail tells of a new source.
+#: The fields of a new source that the audit trail records.
 _GIVEN = ("connector", "config", "schedule", "weight", "principals")
 
 
 def add(runtime: Runtime, new: NewSource, *, collection: str) -> dict[str, Any]:
-    """Add a source; the collection is made if there is none. One on an interval is due at once, one on a cron
-    expression at its next time. Raises UsageError if there is one of that name, PluginConfigError for bad options."""
+    """Add a source; the collection is created if it does not exist.
+
+    A source with an interval is due at once, one with a cron expression at its next time. Raises UsageError if the name
+    is taken, PluginConfigError for invalid options.
+    """
     check_name(new.name)
     runtime.host.effective_config(new.connector, new.config, kind="connector")
     check_weight(new.weight)
@@ -70,15 +77,18 @@ def add(runtime: Runtime, new: NewSource, *, collection: str) -> dict[str, Any]:
 
 
 def configuration(runtime: Runtime, source: dict[str, Any]) -> dict[str, Any]:
-    """What a person can change of a source, without secrets: its etag is that of this."""
+    """Return the fields of a source that users can change, with secrets redacted. Its etag is computed from this."""
     config = runtime.host.redacted(source["connector"], source["config"])
     return {"config": config, **{name: source[name] for name in ("name", "schedule", "weight", "principals")}}
 
 
 def change(runtime: Runtime, source: dict[str, Any], *, if_match: str | None = None, **values: Any) -> dict[str, Any]:
-    """Change ``name``, ``config``, ``weight``, ``schedule`` (a Schedule, or None) or ``principals``. What is synced
-    already stays. Other principals count at once for what a search hides; an operation writes them into the index. With
-    ``if_match`` its :func:`configuration` must still have that etag: else ChangedMeanwhile."""
+    """Change ``name``, ``config``, ``weight``, ``schedule`` (a Schedule, or None) or ``principals`` of a source.
+
+    Synced documents stay as they are. New principals apply to searches immediately; an operation writes them into the
+    index. With ``if_match``, the source's :func:`configuration` must still have that etag, otherwise ChangedMeanwhile
+    is raised.
+    """
     if "name" in values:
         check_name(values["name"])
     if "config" in values:
@@ -112,8 +122,11 @@ def change(runtime: Runtime, source: dict[str, Any], *, if_match: str | None = N
 
 
 def sync(runtime: Runtime, source: dict[str, Any], *, allow_deletions: bool = False, full: bool = False) -> int:
-    """Begin a sync now; returns the operation, which is the one in hand where there is one (a source never overlaps
-    itself) that goes on: one whose operation is paused is taken over. Raises UsageError for a source that is paused or being removed."""
+    """Start a sync now; return the id of its operation.
+
+    Syncs of a source never overlap: if one is running, its operation is returned, and a paused one is taken over.
+    Raises UsageError for a source that is paused or being removed.
+    """
     _refuse_removed(source)
     if source["paused_reason"] is not None:
         raise Conflict(
@@ -140,8 +153,10 @@ def _begin(tx: Transaction, source: dict[str, Any], **how: bool) -> int:
 
 
 def pause(runtime: Runtime, source: dict[str, Any], reason: str) -> dict[str, Any]:
-    """Begin no sync of it until it is resumed. One in hand ends its slice and keeps its place. Raises UsageError for a
-    reason that says nothing."""
+    """Start no more syncs of the source until it is resumed. A running sync ends its slice and keeps its cursor.
+
+    Raises UsageError for an empty reason.
+    """
     if not reason.strip():
         raise UsageError("The reason of the pause is empty.", "Say why, or leave --reason out.")
     _refuse_removed(source)
@@ -152,8 +167,10 @@ def pause(runtime: Runtime, source: dict[str, Any], reason: str) -> dict[str, An
 
 
 def resume(runtime: Runtime, source: dict[str, Any], *, allow_deletions: bool = False) -> int | None:
-    """Let its syncs go on. With ``allow_deletions`` it is synced at once, and what has vanished from it is removed,
-    however much that is; returns that operation."""
+    """Resume a paused source. With ``allow_deletions``, sync it now and remove vanished documents, however many.
+
+    Returns the operation of the sync that is running or was started, if any.
+    """
     _refuse_removed(source)
     with runtime.ledger.write() as tx:
         now_there = ledger.lock_source(tx, source["id"])
@@ -169,9 +186,11 @@ def resume(runtime: Runtime, source: dict[str, Any], *, allow_deletions: bool = 
 
 
 def remove(runtime: Runtime, source: dict[str, Any], *, purge: bool = False) -> int:
-    """Begin to remove a source: its documents leave the index, then it is in the trash; with ``purge`` it is gone, and
-    what was there of it in the trash too. Returns the operation. Nothing is synced from it any more; the place itself
-    is not touched."""
+    """Begin to remove a source; return the operation. It is not synced any more; the origin itself is untouched.
+
+    Its documents leave the index, then the source is in the trash. With ``purge`` it is deleted permanently, together
+    with its documents that are in the trash already.
+    """
     trash = not purge and runtime.settings.retention.trash_days > 0
     with runtime.ledger.write() as tx:
         now_there = ledger.lock_source(tx, source["id"])
@@ -189,7 +208,7 @@ def remove(runtime: Runtime, source: dict[str, Any], *, purge: bool = False) -> 
 
 
 def begin_due(runtime: Runtime) -> list[int]:
-    """Begin the scheduled syncs whose time has come; returns their operations."""
+    """Start the scheduled syncs that are due; return their operations."""
     begun: list[int] = []
     while True:
         with runtime.ledger.write() as tx:
@@ -200,13 +219,15 @@ def begin_due(runtime: Runtime) -> list[int]:
 
 
 def advance_removals(runtime: Runtime, *, seconds: float = float("inf")) -> bool:
-    """Go on with sources that are being removed, a step of each in turn, as far as it goes now and in these seconds.
-    Returns whether it could go on at once."""
+    """Continue to remove sources, one step of each in turn, for about ``seconds`` seconds.
+
+    Returns whether it could continue at once.
+    """
     return _advance(runtime, "removals", removal.pending, removal.step, seconds)
 
 
 def advance_permissions(runtime: Runtime, *, seconds: float = float("inf")) -> bool:
-    """:func:`advance_removals`, of sources whose principals have changed."""
+    """Like :func:`advance_removals`, for sources whose principals have changed."""
     return _advance(runtime, "permissions", permissions.pending, permissions.step, seconds)
 
 
@@ -250,7 +271,7 @@ def _taken(tx: Transaction, collection_id: int, collection: str, connector: str,
 
 
 def check_name(name: str) -> None:
-    """Raise UsageError for what nobody could see or type as the name of a source; a path or a URL is one."""
+    """Raise UsageError for a source name that is empty, too long or not printable; paths and URLs are valid."""
     if not name.strip() or len(name) > MAX_NAME or not name.replace(" ", "").isprintable():
         told = name if len(name) <= 40 else f"{name[:40]}…"
         raise UsageError(
@@ -260,7 +281,7 @@ def check_name(name: str) -> None:
 
 
 def check_weight(weight: Any) -> None:
-    """Raise UsageError for what is no share beside other sources."""
+    """Raise UsageError for a weight that is not a positive, finite number."""
     number = isinstance(weight, int | float) and not isinstance(weight, bool)
     if not number or not 0 < weight < float("inf"):
         told = f"{weight:g}" if number else repr(weight)
@@ -268,7 +289,7 @@ def check_weight(weight: Any) -> None:
 
 
 def names_of(principals: Any) -> list[str] | None:
-    """Principals as the ledger keeps them; None is everybody. Raises UsageError for what are no names."""
+    """Return principals as the ledger stores them; None is everybody. Raises UsageError for invalid names."""
     if principals is None:
         return None
     several = isinstance(principals, list | tuple | set | frozenset)

@@ -1,4 +1,4 @@
-"""What a word is, to whoever learns the words of a collection and corrects those of a query. Pure."""
+"""What counts as a word, for learning a collection's words and for correcting those of a query. Pure functions."""
 
 from __future__ import annotations
 
@@ -6,32 +6,35 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-#: Letters of a word that is learned; longer runs are no words.
+#: Minimum and maximum letters of a word that is learned; longer runs are not words.
 SHORTEST, LONGEST = 3, 32
 
-#: A run of letters beside which no digit stands: the parts of ``max_tokens`` are words, those of ``x86`` are not.
+#: A run of letters without an adjacent digit: the parts of ``max_tokens`` are words, those of ``x86`` are not.
 _WORD = re.compile(rf"(?<![^\W_])[^\W\d_]{{{SHORTEST},{LONGEST}}}(?![^\W_])")
 
-#: From here on, most scripts write no spaces between words, so a run of letters is none. Latin goes on elsewhere.
+#: From this character on, most scripts put no spaces between words, so a run of letters is not a word. The second Latin
+#: block above it is an exception.
 _UNSPACED = "\u0e00"
 _LATIN = ("\u1e00", "\u1eff")
 
 
 def normal(text: str) -> str:
-    """The text with each letter as one character where there is such a character: ``e`` and an accent are ``é``."""
+    """Compose letters with accents: ``e`` followed by a combining accent becomes ``é`` where that character exists."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def forms(text: str) -> list[str]:
-    """The text as it stands, and with each accented letter as one character, and as two, where that differs: engines match
-    characters, and files have either."""
+    """Return the text as given, and with accents composed and decomposed, without repeats.
+
+    Search engines match characters, and files have either form.
+    """
     if text.isascii():
         return [text]
     return list(dict.fromkeys([text, *(unicodedata.normalize(form, text) for form in ("NFC", "NFD"))]))
 
 
 def words_at(text: str) -> list[tuple[int, int, str]]:
-    """(start, end, word in lower case) of each word of a :func:`normal` text."""
+    """Return (start, end, word in lower case) of each word in a text that :func:`normal` returned."""
     found = ((match.start(), match.end(), match.group().lower()) for match in _WORD.finditer(text))
     return [one for one in found if _is_spaced(one[2])]
 
@@ -42,9 +45,9 @@ def words_of(text: str) -> set[str]:
 
 
 class Words:
-    """The words of many texts, in a third of the time: each of the texts' own pieces is looked at once.
+    """Finds the words of many texts in a third of the time, because it splits each distinct piece only once.
 
-    Keeps at most ``most`` pieces in mind.
+    Caches at most ``most`` pieces.
     """
 
     def __init__(self, most: int = 200_000) -> None:
@@ -52,7 +55,7 @@ class Words:
         self._known: dict[str, frozenset[str]] = {}
 
     def of(self, texts: Iterable[str]) -> set[str]:
-        """What :func:`words_of` finds in any of the texts."""
+        """Return the words that :func:`words_of` finds in any of the texts."""
         pieces: set[str] = set()
         for text in texts:
             pieces.update(text.lower().split())

@@ -1,5 +1,7 @@
-"""What a process has done since its start, as counts and durations. Heartbeats and metrics read it; counting costs a
-microsecond and needs no library."""
+"""Counts and durations of what a process has done since its start, for heartbeats and metrics.
+
+Counting costs a microsecond and needs no library.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ import threading
 from bisect import bisect_left
 from dataclasses import dataclass, field
 
-#: Upper bounds of the buckets of what is observed: seconds, or shares.
+#: Upper bounds of the buckets for observed values: seconds or shares.
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
 Labels = tuple[tuple[str, str], ...]
@@ -15,7 +17,7 @@ Labels = tuple[tuple[str, str], ...]
 
 @dataclass
 class Distribution:
-    """Values that were observed: how many in each bucket of :data:`BUCKETS` (the last one: above all), and their sum."""
+    """Observed values: how many are in each bucket of :data:`BUCKETS` (the last: larger ones), and their sum."""
 
     counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
     total: float = 0.0
@@ -26,7 +28,7 @@ class Distribution:
 
 
 class Tally:
-    """Every method is safe from every thread."""
+    """Counters and distributions by name and labels. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -40,7 +42,7 @@ class Tally:
             self._counts[key] = self._counts.get(key, 0) + amount
 
     def observe(self, name: str, value: float, **labels: str) -> None:
-        """Note one value of a distribution."""
+        """Add one value to a distribution."""
         key = name, tuple(sorted(labels.items()))
         with self._lock:
             found = self._distributions.setdefault(key, Distribution())
@@ -48,12 +50,12 @@ class Tally:
             found.total += value
 
     def counts(self, name: str) -> dict[Labels, float]:
-        """A count's values, by labels."""
+        """Return a counter's values by labels."""
         with self._lock:
             return {labels: value for (found, labels), value in self._counts.items() if found == name}
 
     def distributions(self) -> dict[tuple[str, Labels], Distribution]:
-        """Every distribution as of now."""
+        """Return a copy of every distribution."""
         with self._lock:
             return {
                 key: Distribution(counts=list(found.counts), total=found.total)

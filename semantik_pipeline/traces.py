@@ -1,11 +1,11 @@
-"""OpenTelemetry traces: a document's revision through all stages as one trace, whoever works on it.
+"""OpenTelemetry traces: one trace for a document's revision through all stages, in whatever processes they run.
 
-The trace's id follows from source, document and revision, and so does the id of its first span, that of ``sync``. So
-stages in different processes and on different days write to one trace, and no message carries a context. Which
-revisions are told follows from the id, too: all processes choose the same ones.
+The ids of the trace and of its first span (``sync``) are derived from source, document and revision. So stages in
+different processes and on different days write to one trace, and no message carries a context. The sampling decision
+also depends on the id, so all processes choose the same revisions.
 
-Needs the extra ``otel``, which is imported only where ``trace.sample_ratio`` is above 0. Where to is said by the environment,
-in the words of OpenTelemetry: ``OTEL_EXPORTER_OTLP_ENDPOINT`` and the others.
+Needs the extra ``otel``, imported only if ``trace.sample_ratio`` is above 0. The destination is set by OpenTelemetry's
+own environment variables, ``OTEL_EXPORTER_OTLP_ENDPOINT`` and others.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from semantik_pipeline.plugins.secrets import scrub
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
 
-#: Seconds that the last spans of a process may take to their collector.
+#: Seconds to send a process's last spans to the collector.
 FLUSH = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Revision:
-    """What a trace is about."""
+    """The revision of a document that a trace is about."""
 
     source_id: int
     unique_id: str
@@ -44,7 +44,7 @@ class Revision:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What a stage did: from ``began`` to ``ended``, in seconds since 1970; ``error`` is why it failed."""
+    """A stage's work, from ``began`` to ``ended`` in seconds since 1970; ``error`` is the reason if it failed."""
 
     stage: str
     began: float
@@ -54,7 +54,7 @@ class Work:
 
 
 class Traces:
-    """Writes spans. Safe from every thread; an exporter that is away costs spans and nothing else."""
+    """Writes spans. Thread-safe. If the exporter is unavailable, spans are lost and nothing else happens."""
 
     def __init__(self, share: float, exporter: SpanExporter) -> None:
         from opentelemetry.sdk.resources import SERVICE_NAME, Resource
@@ -65,18 +65,18 @@ class Traces:
         self._ids = _FirstIds()
         self._lock = threading.Lock()
         resource = Resource.create()
-        if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):  # OTEL_SERVICE_NAME names none
+        if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):  # OTEL_SERVICE_NAME is not set
             resource = resource.merge(Resource({SERVICE_NAME: "semantik"}))
         self._provider = TracerProvider(resource=resource, id_generator=self._ids.generator(), shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("semantik_pipeline")
 
     def wants(self, revision: Revision) -> bool:
-        """Whether the revision is among those that are told."""
+        """Whether the revision is sampled."""
         return revision.ids[0] % 2**64 < self._below
 
     def tell(self, revision: Revision, work: Work) -> None:
-        """One span for a stage's work on a revision."""
+        """Write a span for a stage's work on a revision."""
         from opentelemetry.trace import Status, StatusCode
 
         facts = {
@@ -86,7 +86,7 @@ class Traces:
             **work.facts,
         }
         attributes = {f"semantik.{name}": value for name, value in facts.items()}
-        with self._lock:  # the first span's ids are taken from the generator, which knows nobody
+        with self._lock:  # the id generator is shared, and has the ids for one first span at a time
             span = self._tracer.start_span(
                 work.stage,
                 context=self._context(revision, work.stage),
@@ -98,13 +98,13 @@ class Traces:
         span.end(int(work.ended * 1e9))
 
     def close(self) -> None:
-        """Send what is left. An exporter that is away tries again and again, whatever time it is given: it is left so."""
+        """Send the remaining spans, for at most FLUSH seconds: an unavailable exporter would retry without end."""
         ending = threading.Thread(target=self._provider.shutdown, name="traces-end", daemon=True)
         ending.start()
         ending.join(FLUSH)
 
     def _context(self, revision: Revision, stage: str) -> Any:
-        """Below the trace's first span, which may have been written elsewhere; ``sync`` is that span itself."""
+        """Return the parent: the trace's first span, written by any process. ``sync`` is that span itself."""
         from opentelemetry.context import Context
         from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
@@ -118,7 +118,7 @@ class Traces:
 
 
 class _FirstIds:
-    """Ids for OpenTelemetry's SDK: ``next`` for the next span, where it is set, else random ones."""
+    """Generates ids for OpenTelemetry's SDK: ``next`` for the next span if it is set, otherwise random ids."""
 
     def __init__(self) -> None:
         self.next: tuple[int, int] | None = None
@@ -140,7 +140,7 @@ class _FirstIds:
 
 
 def open_traces(share: float) -> Traces | None:
-    """Traces to where the environment says; None, and nothing is imported, for a share of 0."""
+    """Return traces to the destination in the environment; for a share of 0, import nothing and return None."""
     if not share:
         return None
     try:

@@ -1,8 +1,10 @@
-"""The trash: what people deleted leaves search at once, and can be restored until its window is over
-(``retention.trash_days``). What vanished at its source never comes here.
+"""The trash: what users delete leaves search at once and can be restored for ``retention.trash_days``.
 
-Maintenance carries everything on, in short transactions: restoring what belongs to a source, purging what is over, and
-dropping collections. A kill costs nothing but time. Every deletion and every return is noted in the audit trail.
+Documents that vanished at their source are not put into the trash.
+
+Maintenance does the long work in short transactions: it restores the documents of sources, purges what is older than
+that window, and drops collections. A kill only delays it. Every deletion and restoration is recorded in the audit
+trail.
 """
 
 from __future__ import annotations
@@ -30,13 +32,16 @@ log = logging.getLogger(__name__)
 
 DAY = 86400.0
 
-#: What the trash holds, in the order in which it is listed.
+#: The kinds of items in the trash, in the order of its listing.
 KINDS = trash_contents.KINDS
 
 
 def contents(runtime: Runtime, *, limit: int | None = None) -> dict[str, Any]:
-    """``collections``, ``sources`` and ``documents`` in the trash (at most ``limit`` of these), each with ``trashed_at``
-    and ``purge_at``, when it goes for good (None: it is on its way out); and ``retention_days``."""
+    """Return ``collections``, ``sources`` and ``documents`` in the trash (at most ``limit`` documents), and
+    ``retention_days``.
+
+    Each item has ``trashed_at`` and ``purge_at``, the time when it is deleted permanently (None: purging has begun).
+    """
     days = runtime.settings.retention.trash_days
     with runtime.ledger.read() as tx:
         found = trash_contents.contents(tx, limit=limit)
@@ -54,7 +59,7 @@ def page(
     among: Collection[str] | None = None,
     kinds: Collection[str] = KINDS,
 ) -> list[tuple[str, dict[str, Any]]]:
-    """A page of :func:`contents`, each entry with its kind, as ``ledger/retention/trash_contents.py`` has it."""
+    """Return a page of :func:`contents`, each item with its kind, in the order of ``trash_contents.page``."""
     days = runtime.settings.retention.trash_days
     with runtime.ledger.read() as tx:
         found = trash_contents.page(tx, limit=limit, after=after, among=among, kinds=kinds)
@@ -62,7 +67,7 @@ def page(
 
 
 def source(runtime: Runtime, source_id: int, *, among: Collection[str] | None = None) -> dict[str, Any]:
-    """A source in the trash, of one of these collections (None: of any). Raises NotFound."""
+    """Return a source in the trash, of one of these collections (None: of any). Raises NotFound."""
     with runtime.ledger.read() as tx:
         return trash_contents.get_source(tx, source_id, among=among)
 
@@ -72,8 +77,10 @@ def _purge_at(row: dict[str, Any], days: float) -> float | None:
 
 
 def restore_documents(runtime: Runtime, documents: Sequence[dict[str, Any]]) -> int:
-    """Begin to bring back documents, rows of :func:`contents` of one collection; returns the operation. They are
-    indexed again from what is stored; what is stored no more is made again."""
+    """Begin to restore documents, rows of :func:`contents` of one collection; return the operation.
+
+    They are indexed again from stored results; results that are no longer stored are computed again.
+    """
     if not documents:
         raise NotFound("There is no such document in the trash.", "`semantik trash` lists its contents.")
     with runtime.ledger.write() as tx:
@@ -85,14 +92,16 @@ def restore_documents(runtime: Runtime, documents: Sequence[dict[str, Any]]) -> 
         detail = {"operation": operation_id, "documents": number, "some": names[:5]}
         audit_trail.record(tx, event="document.restore", subject=found.name, detail=detail)
     with runtime.ledger.write() as tx:
-        lifecycle.settle(tx, operation_id)  # documents without a text are back at once
+        lifecycle.settle(tx, operation_id)  # documents without text are restored already
     runtime.ring("chunk")
     return operation_id
 
 
 def restore_source(runtime: Runtime, source: dict[str, Any]) -> int:
-    """Begin to bring back a source, a row of :func:`contents`, with the documents that went with it; returns the
-    operation. Its schedule goes on from now."""
+    """Begin to restore a source, a row of :func:`contents`, and the documents removed with it; return the operation.
+
+    Its schedule continues from now.
+    """
     with runtime.ledger.write() as tx:
         operation_id = ledger.begin_restoring(tx, source["id"])
         subject = f"{source['collection']}: {source['name']}"
@@ -103,9 +112,11 @@ def restore_source(runtime: Runtime, source: dict[str, Any]) -> int:
 
 
 def delete_collection(runtime: Runtime, name: str, *, purge: bool = False) -> dict[str, Any]:
-    """Hide a collection and stop its syncs and operations; with ``purge``, or without a window, it is gone for good as
-    soon as maintenance has dropped it. Returns ``id``, ``name`` and whether it is ``purged``. Raises UsageError for one
-    that does not exist, Conflict for one that is in the trash already."""
+    """Hide a collection and stop its syncs and operations; return ``id``, ``name`` and whether it is ``purged``.
+
+    With ``purge``, or without a restore window, maintenance deletes it permanently. Raises UsageError if it does not
+    exist, Conflict if it is in the trash already.
+    """
     at_once = purge or runtime.settings.retention.trash_days == 0
     with runtime.ledger.write() as tx:
         found = collections.find_collection(tx, name, trashed=True) or collections.get_collection(tx, name)
@@ -121,9 +132,11 @@ def delete_collection(runtime: Runtime, name: str, *, purge: bool = False) -> di
 
 
 def restore_collection(runtime: Runtime, name: str) -> int | None:
-    """Show a collection again, as it was. What its deletion stopped goes on: some of it at once, maintenance sees to the
-    rest; returns the operation that does it, or None if nothing was stopped; a rerun goes on as an operation of its own. Its
-    schedules go on too. Raises UsageError if it is not in the trash."""
+    """Restore a collection from the trash; return the operation that continues its stopped work, or None.
+
+    Some of that work starts at once, maintenance starts the rest; reruns continue as operations of their own. Its
+    schedules continue. Raises UsageError if it is not in the trash.
+    """
     with runtime.ledger.write() as tx:
         found = collections.find_collection(tx, name, trashed=True)
         if found is None or found.trashed_at is None or found.importing_at is not None:
@@ -139,35 +152,36 @@ def restore_collection(runtime: Runtime, name: str) -> int | None:
     return operation_id if operation_id is not None else next(iter(further), None)
 
 
-# -- what maintenance does --------------------------------------------------------------------------------------------
+# -- maintenance ------------------------------------------------------------------------------------------------------
 
 
 def advance(runtime: Runtime, *, seconds: float = float("inf")) -> bool:
-    """Restore and purge what there is to, as far as it goes now and in these seconds. Returns whether it could go on at
-    once."""
+    """Restore and purge what is due, for about ``seconds`` seconds; return whether it could continue at once."""
     until = time.monotonic() + seconds
     _stop(runtime)
     try:
         for more in _steps(runtime):
             if runtime.stopping.is_set() or (more and time.monotonic() >= until):
                 return more
-    except ServiceUnavailable as error:  # the store or the blobs; what waits meanwhile for maintenance needs neither
+    except ServiceUnavailable as error:  # the store or the blobs are unavailable; other maintenance needs neither
         log.info("The trash can't be emptied yet: %s", error)
     return False
 
 
 def _stop(runtime: Runtime) -> None:
-    """Cancel what still runs in collections of the trash."""
+    """Cancel operations that are still running in collections of the trash."""
     with runtime.ledger.read() as tx:
         left = ledger.running_in_trash(tx)
     for operation_id in left:
-        with isolated(runtime, "trash", f"operation {operation_id}"), suppress(UsageError):  # it has ended meanwhile
+        with isolated(runtime, "trash", f"operation {operation_id}"), suppress(UsageError):  # it may have just ended
             running.cancel(runtime, operation_id)
 
 
 def _steps(runtime: Runtime) -> Iterator[bool]:
-    """Each step is a short transaction or the dropping of an index; says whether there may be another of its kind. What
-    goes wrong with one thing keeps no other from going on, but for a store that is away."""
+    """Run the steps, each a short transaction or the dropping of an index; yield whether there may be another like it.
+
+    A failure affects only its own item, except if the store is unavailable.
+    """
     window = runtime.settings.retention.trash_days * DAY
     with runtime.ledger.read() as tx:
         restoring = ledger.restoring(tx)
@@ -213,7 +227,7 @@ def _restore(runtime: Runtime, operation_id: int) -> Iterator[bool]:
 
 
 def _purge_source(runtime: Runtime, source_id: int, window: float) -> None:
-    """Begin to remove it for good; removals carry on."""
+    """Begin to remove a source permanently; :func:`sources.advance_removals` continues."""
     with runtime.ledger.write() as tx:
         if source_id in ledger.sources_over(tx, older_than=window):
             collection_id = ledger.lock_source(tx, source_id)
@@ -229,7 +243,7 @@ def _purge_documents(runtime: Runtime, collection_id: int, ids: Sequence[int]) -
 
 
 def _purge_collection(runtime: Runtime, collection_id: int) -> Iterator[bool]:
-    """Documents first, so that nobody has a unit of it in hand; then its indexes, then what is left."""
+    """Drop documents first, so that no worker holds a unit of the collection; then its indexes, then its other rows."""
     while True:
         with runtime.ledger.write() as tx:
             dropped = purging.drop_documents(tx, collection_id)
@@ -252,7 +266,7 @@ def _purge_collection(runtime: Runtime, collection_id: int) -> Iterator[bool]:
 
 
 def _remove_bodies(runtime: Runtime, dropped: purging.Dropped) -> None:
-    """Those that nothing else refers to; what is too young for that, or missed by a kill, the hourly sweep finds."""
+    """Remove the bodies that nothing else refers to; the hourly sweep finds those too recent or missed by a kill."""
     for kind, keys in (("raw", dropped.raw), ("parsed", dropped.parsed)):
         with runtime.ledger.read() as tx:
             unused = forgetting.unused_bodies(tx, kind, keys)

@@ -1,4 +1,4 @@
-"""verify: compare ledger and store point by point. repair: make the store what the ledger says."""
+"""verify: compares ledger and store point by point. repair: makes the store agree with the ledger."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from semantik_pipeline.search.completeness import shortfall
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
 
-#: Points that one page of the store's listing holds, and ids that one statement names.
+#: Number of points in one page of the store's listing, and of ids in one statement.
 PAGE = 1000
 
-#: Documents that a report names.
+#: Maximum number of documents that a report names.
 EXAMPLES = 10
 
 
 @dataclass(kw_only=True)
 class GenerationReport:
-    """What is wrong with one generation: documents with missing or stale points, and points of no document."""
+    """The differences in one generation: documents with missing or stale points, and points without a document."""
 
     generation: Generation
-    since: float = 0.0  # on the database's clock: what moved since its slice was begun is not compared
+    since: float = 0.0  # database clock: documents that changed after the start of their slice are not compared
     documents: int = 0
     expected: int = 0
     found: int = 0
@@ -41,13 +41,13 @@ class GenerationReport:
     stale: int = 0
     pending: int = 0
     damaged: dict[int, str] = field(default_factory=dict)  # document id -> unique id, or ""
-    orphans: list[tuple[str, int | None]] = field(default_factory=list)  # point ids, each with the epoch it had
-    compared: int | None = None  # every document up to this id, and none behind it; None: it is within a slice
+    orphans: list[tuple[str, int | None]] = field(default_factory=list)  # (point id, its epoch)
+    compared: int | None = None  # all documents up to this id have been compared; None during a slice
 
 
 @dataclass(frozen=True, kw_only=True)
 class VerificationReport:
-    """The sums over the generations that were compared."""
+    """The reports of all compared generations, and their sums."""
 
     generations: list[GenerationReport]
 
@@ -57,7 +57,7 @@ class VerificationReport:
 
     @property
     def examples(self) -> list[str]:
-        """Some of the documents that are damaged, by their unique ids."""
+        """The unique ids of some damaged documents."""
         return [name for one in self.generations for name in one.damaged.values() if name][:EXAMPLES]
 
     def to_dict(self) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def verify(runtime: Runtime, collection: str | None = None) -> VerificationRepor
     """Compare the ledger with the store, for one collection or all.
 
     *missing*: a chunk of an indexed document has no point. *orphaned*: a point belongs to no chunk. *stale*: a point
-    is older than its chunk, or says something else. Documents on their way are *pending* and not compared.
+    is older than its chunk or differs from it. Documents that are being processed are *pending* and not compared.
     """
     with runtime.ledger.read() as tx:
         wanted = collections.get_collection(tx, collection).id if collection else None
@@ -90,10 +90,10 @@ def verify(runtime: Runtime, collection: str | None = None) -> VerificationRepor
 def verify_part(
     runtime: Runtime, collection: str, *, begin: tuple[int, int] | None, seconds: float
 ) -> tuple[VerificationReport, tuple[int, int] | None]:
-    """:func:`verify` in parts, for who must answer soon: compare for about so many seconds, at least a slice of documents.
+    """Run :func:`verify` in parts, for callers that must answer soon: about ``seconds`` seconds, at least one slice.
 
-    Returns the report of this part, and where the next one has to ``begin``: a generation, and the document behind which
-    its comparison goes on; None: all was compared.
+    Returns the report of this part and the ``begin`` of the next part, or None if everything was compared. ``begin`` is
+    (generation id, id of the last compared document).
     """
     until = time.monotonic() + seconds
     with runtime.ledger.read() as tx:
@@ -123,9 +123,11 @@ def _verify_generation(runtime: Runtime, generation: Generation) -> GenerationRe
 
 
 def comparing(runtime: Runtime, report: GenerationReport, *, after: int | None = None) -> Iterator[None]:
-    """Fill in the report of its generation, a page of points between two yields; documents by slices of their ids, so that
-    what is kept in mind is bounded by a slice and by the damage, not by the corpus. It begins ``after`` a document's id;
-    between two slices ``report.compared`` says how far it is."""
+    """Fill in the report of its generation, one page of points between two yields.
+
+    Documents are compared in slices of their ids, so that memory depends on the slice and on the damage, not on the
+    corpus. It begins ``after`` a document's id; between two slices, ``report.compared`` is the last compared id.
+    """
     generation_id = report.generation.id
     while True:
         report.compared = None
@@ -146,7 +148,7 @@ def comparing(runtime: Runtime, report: GenerationReport, *, after: int | None =
 def _count(
     runtime: Runtime, report: GenerationReport, after: int | None, upto: int | None, matched: Counter[int]
 ) -> None:
-    """Hold the points that were found of a slice's documents against how many there must be."""
+    """Compare, for the documents of a slice, the number of points found with the number expected."""
     generation_id = report.generation.id
     with runtime.ledger.read() as tx:
         counts = comparison.point_counts(tx, generation_id, after=after, upto=upto)
@@ -166,8 +168,10 @@ def _count(
 
 
 def _of_documents(after: int | None, upto: int | None) -> dict[str, Any] | None:
-    """Condition on points of the documents behind ``after``, up to ``upto``. The last slice (``upto`` None) has every other
-    point too: those of documents that came since, and of no document."""
+    """Return the filter for points of documents with ids above ``after``, up to ``upto``.
+
+    The last slice (``upto`` None) also includes points of newer documents and of no document.
+    """
     if upto is None and after is None:
         return None
     bounds = {name: value for name, value in (("gt", after), ("lte", upto)) if value is not None}
@@ -176,7 +180,7 @@ def _of_documents(after: int | None, upto: int | None) -> dict[str, Any] | None:
 
 
 def _pages(runtime: Runtime, generation: Generation, only: dict[str, Any] | None) -> Iterator[list[StoredPoint]]:
-    """What the store has of a generation that meets a condition; nothing if its index is lost."""
+    """Yield pages of a generation's points that match the filter; nothing if its index is lost."""
     index, after = runtime.existing_index(generation), None
     while index is not None:
         fields = ["document_id", "epoch", "signature"]
@@ -189,7 +193,7 @@ def _pages(runtime: Runtime, generation: Generation, only: dict[str, Any] | None
 
 
 def _compare(runtime: Runtime, report: GenerationReport, points: list[StoredPoint], matched: Counter[int]) -> None:
-    """Hold a page of the store's points against the ledger."""
+    """Compare a page of the store's points with the ledger."""
     generation_id = report.generation.id
     report.found += len(points)
     with runtime.ledger.read() as tx:
@@ -215,15 +219,17 @@ def _owner(point: StoredPoint) -> int:
 
 
 def _agrees(point: StoredPoint, wanted: comparison.Expected | None) -> bool:
-    """Whether a point is what the ledger says, and not older."""
+    """Whether a point matches the ledger and is not older."""
     if wanted is None:
         return False
     return point.payload.get("signature") == wanted.signature and point.payload.get("epoch", -1) >= wanted.epoch
 
 
 def repair(runtime: Runtime, report: VerificationReport) -> list[int]:
-    """Remove orphaned points and send damaged documents through ``upsert`` again, those of each generation as operations
-    of their own; returns those, to be waited for."""
+    """Remove orphaned points and send damaged documents through ``upsert`` again.
+
+    Each generation has its own operations; their ids are returned, for waiting.
+    """
     begun: list[int] = []
     for one in report.generations:
         _remove_orphans(runtime, one)
@@ -232,10 +238,10 @@ def repair(runtime: Runtime, report: VerificationReport) -> list[int]:
         for start in range(0, len(damaged), PAGE):
             some = damaged[start : start + PAGE]
             with runtime.ledger.write() as tx:
-                fair_queue.owners(tx, some)  # before the operation
+                fair_queue.owners(tx, some)  # lock order: before the operation
                 if operation_id is None or not lifecycle.is_open(
                     tx, operation_id
-                ):  # the documents before may be through
+                ):  # it may have ended with the previous documents
                     detail = {items.GENERATION: one.generation.id}
                     operation_id = lifecycle.begin(tx, one.generation.collection_id, "repair", detail=detail)
                     begun.append(operation_id)
@@ -247,7 +253,7 @@ def repair(runtime: Runtime, report: VerificationReport) -> list[int]:
 
 
 def _remove_orphans(runtime: Runtime, report: GenerationReport) -> None:
-    """Those that are as they were seen: one that a document has written again meanwhile has a newer epoch, and stays."""
+    """Delete the orphans that are unchanged: a point that was written again meanwhile has a newer epoch and stays."""
     by_epoch: dict[int | None, list[str]] = {}
     for point_id, epoch in report.orphans:
         by_epoch.setdefault(epoch, []).append(point_id)
@@ -270,8 +276,11 @@ def _record(runtime: Runtime, report: GenerationReport, operation_id: int | None
 
 
 def lacks_points(runtime: Runtime, collection: str, *, wrote: bool) -> bool:
-    """Whether the index that search reads holds fewer points than the ledger says. ``wrote``: this process has it open
-    anyhow. Else it is not opened, which takes longer than all the rest, and only its absence is noticed."""
+    """Whether the index that search reads has fewer points than the ledger expects.
+
+    ``wrote``: this process has the index open already. Otherwise the index is not opened, because that takes longer
+    than everything else, and only a missing index is detected.
+    """
     view = runtime.ledger.search_view(collection)
     if not wrote and runtime.host.call(runtime.store.has_index, view.index):
         return False
@@ -279,8 +288,10 @@ def lacks_points(runtime: Runtime, collection: str, *, wrote: bool) -> bool:
 
 
 def restore(runtime: Runtime, collection: str, wait: Callable[[int], str | None]) -> int:
-    """Write again what the collection's indexes have lost, from the ledger: nothing is embedded for it. ``wait`` is
-    called with each operation that does so, and gives its outcome. Returns how many points were written."""
+    """Write the points that the collection's indexes have lost, from the ledger, without embedding anything.
+
+    ``wait`` is called with each operation and returns its outcome. Returns the number of points written.
+    """
     report = verify(runtime, collection)
     outcomes = [wait(operation) for operation in repair(runtime, report)]
     left = 0 if set(outcomes) <= {"succeeded"} else verify(runtime, collection).to_dict()["missing"]

@@ -1,4 +1,4 @@
-"""The words of collections: learned from what is indexed, beside the stages, and forgotten with what is deleted."""
+"""The vocabulary of collections: words are learned from indexed documents and forgotten after deletions."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from semantik_pipeline.spelling import Words
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
 
-#: Documents, and about as many different words, that one transaction learns.
+#: Documents that one transaction learns, and about how many distinct words.
 DOCUMENTS, WORDS = 500, 20_000
 
-#: Documents that are read together.
+#: Documents whose texts are read together.
 PART = 50
 
-#: Lost words for which the index is asked at once, between two yields of a sweep.
+#: Lost words that one request to the index checks, between two yields of a sweep.
 LOST = 100
 
-#: Seconds between two slices of a fleet: whoever comes first learns. The more documents at once, the fewer rows are
-#: written for each.
+#: Seconds between two slices in a fleet; the first worker to ask does it. Learning more documents together writes fewer
+#: rows for each.
 EVERY = 15.0
 
-#: Under which name the ledger keeps when somebody last learned.
+#: The ledger's name for the time of the last slice.
 CHORE = "words"
 
 
 def advance(runtime: Runtime, *, seconds: float, last: bool = False) -> bool:
-    """Learn the words of what was indexed since, for about so many seconds. Returns whether there is more.
+    """Learn the words of recently indexed documents for about ``seconds`` seconds; return whether there is more.
 
-    Where somebody else is at it, it is left to that one, unless this is the ``last`` chance of this process.
+    If another worker has just done this, nothing happens, unless it is the ``last`` chance of this process.
     """
     if not runtime.settings.search.spelling_correction:
         return False
@@ -61,7 +61,7 @@ def advance(runtime: Runtime, *, seconds: float, last: bool = False) -> bool:
 
 
 def _learn(runtime: Runtime, due: list[Unlearned], split: Words) -> int:
-    """Learn as many of these as one transaction should; returns how many that were."""
+    """Learn as many of these documents as fit one transaction; return their number."""
     found: dict[Unlearned, set[str]] = {unit: set() for unit in due if unit.gone}
     different: set[str] = set()
     living = [unit for unit in due if not unit.gone]
@@ -77,8 +77,11 @@ def _learn(runtime: Runtime, due: list[Unlearned], split: Words) -> int:
 
 
 def sweep(runtime: Runtime) -> Iterator[None]:
-    """Let go of words that no document has any more, and of stop words, which the index doesn't know: they are no typing
-    errors anyway. A few short transactions, and one question to the store, between two yields."""
+    """Forget words that no document contains any more.
+
+    Stop words are forgotten too, because the index does not have them; they are never corrected anyway. Between two
+    yields there are a few short transactions and one request to the store.
+    """
     after: int | None = 0
     while after is not None:
         with runtime.ledger.read() as tx:
@@ -93,7 +96,7 @@ def sweep(runtime: Runtime) -> Iterator[None]:
 
 
 def _witnesses(runtime: Runtime, some: list[Lost]) -> dict[Lost, tuple[int, int]]:
-    """Other documents that have these words, as the index knows."""
+    """Return, for each of these words that the index still has, another document that contains it, with its epoch."""
     found: dict[Lost, tuple[int, int]] = {}
     live = set(runtime.live_generations())
     for generation_id, its in by_generation(some):

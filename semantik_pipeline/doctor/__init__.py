@@ -1,8 +1,8 @@
-"""doctor: look at every server, schema, queue, model, plugin, disk and clock, and say what is wrong and what to do.
+"""doctor: checks every server, schema, queue, model, plugin, disk and clock, and reports problems with their remedies.
 
-It changes nothing. Checks run side by side, each for a few seconds at most, so that one that hangs is
-named and holds up no other. What to look at is in :mod:`.servers`, :mod:`.stores`, :mod:`.extensions` (plugins and
-models), :mod:`.hosts` and :mod:`.work`; each check is a function of a :class:`~.examination.Patient`.
+It changes nothing. Checks run concurrently, each for a few seconds at most, so that one that hangs is reported and does
+not delay the others. The checks are in :mod:`.servers`, :mod:`.stores`, :mod:`.extensions` (plugins and models),
+:mod:`.hosts` and :mod:`.work`; each is a function of a :class:`~.examination.Patient`.
 """
 
 from semantik_pipeline.doctor.examination import Patient, examine

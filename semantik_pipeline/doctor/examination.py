@@ -1,4 +1,4 @@
-"""Checks side by side, each with a time limit."""
+"""Runs checks concurrently, each with a time limit."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from semantik_pipeline.ledger.catalog.collections import Generation
 from semantik_pipeline.plugins.secrets import scrub
 from semantik_pipeline.runtime import Runtime
 
-#: Seconds that a check may take.
+#: Default time limit of a check in seconds.
 SECONDS = 5.0
 
 
 @dataclass(kw_only=True)
 class Patient:
-    """What is examined. The first checks fill in the rest, which others read: whether the ledger can be asked and plugins
-    are loaded, which generations there are, and which connectors sources use."""
+    """The installation under examination.
+
+    The first checks set the other fields, which later checks read: whether the ledger works, whether the plugins are
+    loaded, which generations exist, and which connectors the sources use.
+    """
 
     runtime: Runtime
     ledger: bool = False
@@ -32,19 +35,21 @@ class Patient:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """``look`` at one thing, for up to ``seconds``; ``remedy`` is what to do if looking itself fails or hangs."""
+    """One check: ``look`` runs for up to ``seconds``; ``remedy`` is what to do if it fails or hangs."""
 
     name: str
     look: Callable[[Patient], Iterable[Finding]]
     remedy: str
     seconds: float = SECONDS
-    of_ledger: bool = False  # it asks the ledger: where that is broken there is nothing to look at
-    of_plugins: bool = False  # ... and of plugins, where they could not be loaded
+    of_ledger: bool = False  # it needs the ledger, and is skipped if the ledger does not work
+    of_plugins: bool = False  # it needs plugins, and is skipped if they could not be loaded
 
 
 def examine(runtime: Runtime) -> list[Finding]:
-    """All findings, in the order of the checks. The servers and the state file first: what else there is to look at is
-    in the ledger."""
+    """Return all findings, in the order of the checks.
+
+    Servers and the state file are checked first, because what else to check depends on the ledger.
+    """
     from semantik_pipeline.doctor import extensions, hosts, servers, stores, work
 
     patient = Patient(runtime=runtime)
@@ -58,7 +63,7 @@ def _possible(check: Check, patient: Patient) -> bool:
 
 
 def side_by_side(checks: Sequence[Check], patient: Patient) -> list[Finding]:
-    """What the checks find, each in a thread of its own; one that hangs is a finding, too."""
+    """Run each check in a thread of its own and return the findings; a check that hangs is also a finding."""
     began = time.monotonic()
     answers = [(check, _start(check, patient)) for check in checks]
     return [finding for check, answer in answers for finding in _findings(check, answer, began + check.seconds)]
@@ -70,10 +75,10 @@ def _start(check: Check, patient: Patient) -> Future[list[Finding]]:
     def work() -> None:
         try:
             answer.set_result(list(check.look(patient)))
-        except BaseException as error:  # a plugin may raise anything, SystemExit too
+        except BaseException as error:  # a plugin may raise anything, including SystemExit
             answer.set_exception(error)
 
-    # a daemon: one that hangs must not keep the process from ending
+    # a daemon thread: a check that hangs must not keep the process from ending
     threading.Thread(target=work, name=f"doctor-{check.name}", daemon=True).start()
     return answer
 

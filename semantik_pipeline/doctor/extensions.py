@@ -1,4 +1,4 @@
-"""Plugins and models: what is in use must be enabled, loaded and able to work here."""
+"""Checks of plugins and models: those in use must be enabled, loaded and able to work here."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from semantik_pipeline.plugins.administer import PluginInfo
 from semantik_pipeline.plugins.state import canonical
 from semantik_pipeline.search.rerank_choice import chosen_rerankers
 
-#: Seconds that importing every plugin may take on a busy host.
+#: Seconds for importing all plugins on a busy host.
 LOADING = 30.0
 
-#: ... and asking each of them, beyond what health checks may take.
+#: Seconds for asking each plugin, in addition to the time limit of health checks.
 ASKING = 10.0
 
 
 def look_at_state(patient: Patient) -> Iterator[Finding]:
-    """The shared state file can be read, and plugins can be loaded as it says."""
-    host = patient.runtime.host  # a broken state file raises here, and says what to do
+    """Check that the shared state file can be read and plugins can be loaded as it says."""
+    host = patient.runtime.host  # raises for a broken state file, with a remedy
     patient.plugins = True
     file = patient.runtime.settings.state_file
     told = f"{file}, revision {host.state.revision}" if file.exists() else f"none ({file}): all plugins are enabled"
@@ -32,7 +32,7 @@ def look_at_state(patient: Patient) -> Iterator[Finding]:
 
 
 def look_at_plugins(patient: Patient) -> Iterator[Finding]:
-    """What is in use is loaded and healthy, and nothing else is broken either."""
+    """Check that plugins in use are loaded and healthy, and report others that are broken."""
     settings = patient.runtime.settings
     infos = administer.list_plugins(
         settings.state_file, health=True, timeout=settings.plugin.health_timeout, offered=settings.offered
@@ -63,7 +63,7 @@ def _plugin(info: PluginInfo, *, in_use: bool) -> Iterator[Finding]:
 
 
 def in_use(patient: Patient) -> set[str]:
-    """Ids of plugins that collections, sources or the settings name."""
+    """Return the ids of plugins that collections, sources or the settings name."""
     settings = patient.runtime.settings
     postprocessors = {str(chosen_plugin(one).get("plugin")) for one in settings.search.postprocessors}
     found = {*settings.search.rerankers, *postprocessors, *patient.connectors}
@@ -75,7 +75,10 @@ def in_use(patient: Patient) -> set[str]:
 
 
 def _named(config: dict[str, Any]) -> Iterator[str]:
-    """Ids in a generation's configuration. Its parsers are all that were there; only those mapped to are chosen."""
+    """Yield the plugin ids in a generation's configuration.
+
+    Its parser options list every parser that was installed, so only parsers that a media type maps to count.
+    """
     yield config["chunking"]["plugin"]
     yield from (encoder["plugin"] for encoder in generations.encoders_of(config))
     for level in ("chunk", "document"):
@@ -84,7 +87,7 @@ def _named(config: dict[str, Any]) -> Iterator[str]:
 
 
 def look_at_models(patient: Patient) -> Iterator[Finding]:
-    """Each collection's models are available, and are those that its index was built with."""
+    """Check that each collection's models are available and are those that its index was built with."""
     for generation in patient.generations:
         kinds = ("model", "sparse model")
         for kind, encoder in zip(kinds, generations.encoders_of(generation.config), strict=False):

@@ -1,4 +1,4 @@
-"""What a check found."""
+"""The results of checks."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-#: From well to worst.
+#: From best to worst.
 STATUSES = ("ok", "warning", "broken")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What was checked, its ``status`` (ok, warning or broken), what was found, and what to do about it.
+    """A check's result: its ``status`` (ok, warning or broken), what was found, and what to do about it.
 
-    ``seconds`` is how long a server took to answer, where one was asked.
+    ``seconds`` is the response time of a server, if the check asked one.
     """
 
     check: str
@@ -40,5 +40,5 @@ def broken(check: str, message: str, remedy: str | None, *, seconds: float | Non
 
 
 def verdict(findings: Iterable[Finding]) -> str:
-    """The worst status of all."""
+    """Return the worst status."""
     return max((finding.status for finding in findings), key=STATUSES.index, default="ok")

@@ -1,4 +1,4 @@
-"""This host: its disks, and who owns the data folder."""
+"""Checks of this host: its disks, and the owner of the data folder."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 from semantik_pipeline.doctor.examination import Check, Patient
 from semantik_pipeline.doctor.findings import Finding, broken, warn, well
 
-#: Bytes that should be free, and below which hardly anything works.
+#: Free bytes below which a warning is given, and below which hardly anything works.
 ENOUGH, TOO_LITTLE = 2_000_000_000, 100_000_000
 
 
 def look_at_disks(patient: Patient) -> Iterator[Finding]:
-    """Room in the data folder and where temporary files go."""
+    """Check the free space in the data folder and in the folder of temporary files."""
     folder = patient.runtime.settings.data_dir
     there = next(path for path in (folder, *folder.parents) if path.exists())
     if not os.access(there, os.W_OK | os.X_OK):
@@ -34,7 +34,7 @@ def look_at_disks(patient: Patient) -> Iterator[Finding]:
 
 
 def look_at_owner(patient: Patient) -> Iterator[Finding]:
-    """Without a fleet one process at a time has the data folder."""
+    """Report the process that uses the data folder; without a fleet, it is one process at a time."""
     runtime = patient.runtime
     if runtime.settings.fleet:
         return

@@ -1,4 +1,4 @@
-"""The ledger, its clock, the broker and the blobs."""
+"""Checks of the ledger, its clock, the broker and the blobs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from semantik_pipeline.ledger.ingestion import sources
 from semantik_pipeline.ledger.queue import workers
 from semantik_pipeline.queue import looking
 
-#: Seconds by which this host's clock may differ from the database's.
+#: Maximum seconds by which this host's clock may differ from the database's.
 CLOCK = 5.0
 
-#: Connections that are left for people and backups.
+#: Connections that should be left for other users, such as backups.
 SPARE = 10
 
 #: Seconds that a message may wait while no worker is busy with its stage.
@@ -28,7 +28,7 @@ UNHEARD = 2.0
 
 
 def look_at_ledger(patient: Patient) -> Iterator[Finding]:
-    """Reachable, with this program's schema and enough connections, and a clock like ours."""
+    """Check that the ledger is reachable and has the right schema, enough connections and a clock like this host's."""
     settings = patient.runtime.settings
     path = Path(settings.database_url.removeprefix("sqlite:///"))
     if settings.database_url.startswith("sqlite") and not path.exists():
@@ -76,7 +76,7 @@ def _clock(ahead: float) -> Finding:
 
 
 def look_at_broker(patient: Patient) -> Iterator[Finding]:
-    """Reachable; how many messages are waiting in each queue."""
+    """Check that the broker is reachable; report how many messages wait in each queue."""
     settings = patient.runtime.settings
     if not settings.shared_broker:
         yield well("broker", "memory, inside each process")
@@ -87,9 +87,9 @@ def look_at_broker(patient: Patient) -> Iterator[Finding]:
             name = line.server()
             took = time.monotonic() - began
             waiting = line.all_waiting()
-    except SettingsError:  # a URL that can't be a broker's
+    except SettingsError:  # the URL is not that of a broker
         raise
-    except Exception as error:  # each broker's client has exceptions of its own
+    except Exception as error:  # each broker's client has its own exception types
         told = " ".join(str(error).split()) or type(error).__name__
         raise ServiceUnavailable(f"{_address(settings.broker.url)} does not answer: {told}") from None
     held = ", ".join(f"{count} for {queue}" for queue, count in waiting.items() if count) or "none"
@@ -97,15 +97,15 @@ def look_at_broker(patient: Patient) -> Iterator[Finding]:
 
 
 def _address(url: str) -> str:
-    """Without the password that it may hold."""
+    """Return the URL without the password it may contain."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def look_at_queues(patient: Patient) -> Iterator[Finding]:
-    """A message that waits although no worker is busy with its stage is not being taken."""
+    """Check that no message waits while no worker is busy with its stage: workers do not take such a message."""
     runtime = patient.runtime
-    if not runtime.settings.fleet:  # over a broker alone each command rings and hears by itself
+    if not runtime.settings.fleet:  # without a fleet, each command rings and receives its bells itself
         return
     with looking(runtime.settings) as line:
         before = {queue for queue, count in line.all_waiting().items() if count}
@@ -124,7 +124,7 @@ def look_at_queues(patient: Patient) -> Iterator[Finding]:
 
 
 def _unheard(queues: list[str], living: list[workers.WorkerRow]) -> Finding:
-    """Why messages of these queues wait although no worker is busy."""
+    """Return why messages of these queues wait although no worker is busy."""
     answered = {queue for row in living for queue in row.report.get("queues", ())}
     if missing := sorted(set(queues) - answered):
         told = f"no live worker serves {', '.join(missing)}: none has a profile for it"
@@ -140,7 +140,7 @@ def _unheard(queues: list[str], living: list[workers.WorkerRow]) -> Finding:
 
 
 def look_at_blobs(patient: Patient) -> Iterator[Finding]:
-    """A body can be written, read and removed."""
+    """Check that a body can be written, read and removed."""
     blobs = patient.runtime.blobs
     began = time.monotonic()
     blobs.probe()

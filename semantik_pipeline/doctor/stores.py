@@ -1,4 +1,4 @@
-"""The vector store, and the index of each generation in it."""
+"""Checks of the vector store, and of each generation's index in it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from semantik_pipeline.errors import DataFolderInUse, PipelineError, ServiceUnav
 from semantik_pipeline.ledger.catalog.collections import Generation
 from semantik_pipeline.runtime import Runtime
 
-#: Seconds that opening the store and asking for each index may take; an unavailable server is noticed in 3.
+#: Seconds for opening the store and checking each index; an unavailable server is detected after 3.
 OPENING = 15.0
 
 ONE_INDEX = (
@@ -27,13 +27,13 @@ REPAIR = "Run `semantik verify --repair`, which writes the missing points from t
 
 
 def look_at_store(patient: Patient) -> Iterator[Finding]:
-    """Reachable; each generation has its index, with its dimension and about as many points as the ledger says."""
+    """Check that the store is reachable and each generation has an index with its dimension and enough points."""
     settings = patient.runtime.settings
     if settings.qdrant.url and not settings.store.plugin:
         yield _server(patient.runtime)
     if not patient.generations:
         return
-    with Runtime(settings) as runtime:  # of its own: a store that is opened here is closed here
+    with Runtime(settings) as runtime:  # a separate runtime, so that the store opened here is closed here
         if settings.shared_store:
             yield from _indexes(runtime, patient.generations)
             return
@@ -103,7 +103,7 @@ def _index(runtime: Runtime, generation: Generation, what: str, wanted: int) -> 
 
 
 def _at_work(runtime: Runtime, generation: Generation) -> bool:
-    """Whether stages are still to work on documents of it: the ledger counts only those at rest."""
+    """Whether stages still have to process documents of the generation: the ledger's count excludes these."""
     from semantik_pipeline.ledger.queue import backlog
 
     with runtime.ledger.read() as tx:
@@ -112,7 +112,7 @@ def _at_work(runtime: Runtime, generation: Generation) -> bool:
 
 
 def look_at_other_indexes(patient: Patient) -> Iterator[Finding]:
-    """One ledger has one index: no process works, or lately worked, on it with another."""
+    """Check that no process uses this ledger with another index, or did so lately."""
     for row in fleet.others_at_index(patient.runtime):
         told = f"{fleet.other_index_words(row)}; searches here don't find what it indexes"
         yield warn("another index", told, ONE_INDEX)

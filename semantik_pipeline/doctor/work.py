@@ -1,4 +1,4 @@
-"""Whether the work progresses: workers, the schedule, sources, and documents that make no progress."""
+"""Checks that work progresses: workers, the schedule, sources, and documents that are stuck."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from semantik_pipeline.ledger.ingestion import sources
 from semantik_pipeline.plugins.state import read_state
 from semantik_pipeline.runtime import Runtime
 
-#: Ticks that may be missed, and at least so many seconds, before the scheduler is taken to be gone.
+#: Missed ticks, and minimum seconds, after which the scheduler is considered stopped.
 MISSED, STALLED = 4, 60.0
 
 START = "Start one with `semantik worker`."
@@ -30,7 +30,7 @@ NO_GPU = (
 
 
 def look_at_workers(patient: Patient) -> Iterator[Finding]:
-    """They are running, serve every stage, have one release and the current plugin state; no unit is stuck."""
+    """Check that workers run, serve every stage, have one release and the current plugins, and that no unit is stuck."""
     runtime = patient.runtime
     view = fleet.view(runtime)
     workers = [worker for worker in view["workers"] if worker["state"] not in ("stopped", "lost")]
@@ -45,7 +45,7 @@ def look_at_workers(patient: Patient) -> Iterator[Finding]:
         for one in view["blocked"]:
             what = "blocked sources" if one["stage"] == "sync" else "blocked documents"
             yield broken(what, fleet.why_blocked(one), "`semantik fleet status` shows the workers and their reasons.")
-    stuck = [one for one in view["stuck"] if one["stage"] != "sync"]  # look_at_sources has those that fail
+    stuck = [one for one in view["stuck"] if one["stage"] != "sync"]  # look_at_sources reports failing sources
     if stuck:
         first = stuck[0]
         many = f"{len(stuck)}{' or more' if len(view['stuck']) == fleet.NAMED else ''}"
@@ -91,11 +91,11 @@ def _alike(workers: list[dict[str, Any]]) -> Iterator[Finding]:
 
 
 def _devices(runtime: Runtime, worker: dict[str, Any]) -> Iterator[Finding]:
-    """Models on the CPU, where there is a GPU and nobody asked for the CPU."""
+    """Report models that run on the CPU of a worker with a GPU, unless the CPU is configured."""
     there = [one for one in worker["models"] or () if one.get("device") == "cpu"]
     if not (there and worker["gpus"]):
         return
-    with suppress(PipelineError):  # a state file that can't be read has a check of its own
+    with suppress(PipelineError):  # another check reports a state file that can't be read
         state = read_state(runtime.settings.state_file)
         there = [one for one in there if state.config_of(one["plugin"]).get("device") != "cpu"]
     if names := ", ".join(dict.fromkeys(str(one.get("model") or one["plugin"]) for one in there)):
@@ -103,7 +103,7 @@ def _devices(runtime: Runtime, worker: dict[str, Any]) -> Iterator[Finding]:
 
 
 def look_at_schedule(patient: Patient) -> Iterator[Finding]:
-    """Maintenance ticks: syncs that are due start, leases of dead workers are freed, workers are notified again."""
+    """Check for maintenance ticks, which start due syncs, free the leases of dead workers and ring for due work."""
     runtime = patient.runtime
     with runtime.ledger.read() as tx:
         age = chores.age(tx, maintenance.TICK)
@@ -124,7 +124,7 @@ def _sources(number: int) -> str:
 
 
 def look_at_sources(patient: Patient) -> Iterator[Finding]:
-    """None is paused or fails."""
+    """Report sources that are paused or failing."""
     with patient.runtime.ledger.read() as tx:
         found = sources.list_sources(tx)
     ill = [source for source in found if source["state"] in ("paused", "failing", "retrying")]
@@ -141,7 +141,7 @@ def look_at_sources(patient: Patient) -> Iterator[Finding]:
 
 
 def healthy(number: int, well: int) -> str:
-    """``1 source, healthy``; ``3 sources, 2 of them healthy``."""
+    """Return the summary, for example ``1 source, healthy`` or ``3 sources, 2 of them healthy``."""
     if not number:
         return "none"
     told = "1 source" if number == 1 else f"{number} sources"
@@ -151,7 +151,7 @@ def healthy(number: int, well: int) -> str:
 
 
 def look_at_quarantine(patient: Patient) -> Iterator[Finding]:
-    """Documents in quarantine."""
+    """Report documents in quarantine."""
     with patient.runtime.ledger.read() as tx:
         found = document_reports.totals(tx)["collections"]
     for name, entry in found.items():
