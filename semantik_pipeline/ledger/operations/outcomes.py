@@ -54,7 +54,8 @@ def outcome(tx: Transaction, operation_id: int, counted: dict[str, Any]) -> str:
 
 def counts(tx: Transaction, operation_id: int) -> dict[str, Any]:
     """Documents and chunks of an operation. ``seen`` = new + changed + unchanged + skipped; the quarantined ones that are
-    counted with them are among them, if it reads sources.
+    counted with them are among them. An operation that reads no source (a rerun, a restore, a repair) has seen all of its
+    documents.
 
     ``superseded``: items of which another operation has a newer revision. ``cancelled``: documents that it parked, whose
     chunks are not counted. ``unread``: documents that their sources could not read; what is known of them stays.
@@ -64,19 +65,20 @@ def counts(tx: Transaction, operation_id: int) -> dict[str, Any]:
     total: Counter[str] = Counter()
     lost, reads = 0, _reads(tx, operation_id)
     for row in _items(tx, operation_id):
-        total[row.category] += row.documents if row.seen or row.category == "deleted" else 0
-        total["quarantined"] += row.quarantined if row.seen or not reads else 0
+        seen = row.seen or not reads
+        total[row.category] += row.documents if seen or row.category == "deleted" else 0
+        total["quarantined"] += row.quarantined if seen else 0
         lost += row.quarantined
         for name in ("superseded", "cancelled", "unread"):
             total[name] += getattr(row, name)
-        if row.seen:
+        if seen:
             total["seen"] += row.documents if row.category != "deleted" else 0
             total["chunks"] += row.chunks
             total["embedded"] += row.embedded
-    for seen in _bystanders(tx, operation_id):
-        total.update(seen)
-        total["seen"] += seen["unchanged"] + seen["skipped"]
-        lost += seen["quarantined"]
+    for untouched in _bystanders(tx, operation_id):
+        total.update(untouched)
+        total["seen"] += untouched["unchanged"] + untouched["skipped"]
+        lost += untouched["quarantined"]
     kinds = ("seen", "new", "changed", "unchanged", "deleted", "skipped", "quarantined")
     return {
         "documents": {name: total[name] for name in kinds},

@@ -74,3 +74,15 @@ def test_a_collection_is_exported_purged_and_imported(cli: CommandLine, papers: 
     cut = cli("collections", "import", file, "--name", "cut")
     assert (cut.code, "Nothing was imported" in cut.err) == (2, True)
     assert [row["name"] for row in cli("collections", "list", "--json").json()["collections"]] == ["notes"]
+
+
+def test_a_rerun_counts_the_documents_that_matched(cli: CommandLine, papers: Path) -> None:
+    cli("index", papers)
+    asked = ("reindex", "default", "--where", "error.stage=chunk")
+    assert cli(*asked, "--dry-run", "--json").json()["documents"] == 1
+    done = cli(*asked)
+    assert (done.code, "1 document, 1 in quarantine" in done.out) == (3, True), done.out
+    both = cli("reindex", "default", "--where", "status=indexed", "--json").json()
+    assert both["documents"] == {**both["documents"], "seen": 2, "unchanged": 2, "new": 0, "quarantined": 0}
+    assert both["chunks"] == {"total": 2, "embedded": 0, "reused": 2}
+    assert "2: 0 new, 0 changed, 2 unchanged" in cli("operations", "show", both["operation"]).out
