@@ -44,6 +44,9 @@ def failure_of(response: Response) -> PipelineError:
 def unreachable(url: str, error: TransportError) -> ServiceUnavailable:
     """The error for a request that got no response."""
     why = _ERRNO.sub("", str(error)).strip().rstrip(".") or type(error).__name__
+    if "CERTIFICATE_VERIFY_FAILED" in why:
+        hint = "Check the address, or set SSL_CERT_FILE to a file with the certificate of the authority that signed it."
+        return ServiceUnavailable(f"The certificate of the server at {url} is not trusted: {why}.", hint)
     unmet = isinstance(error, ConnectError | ConnectTimeout)
     hint = (
         "Start one with `semantik serve`, or check the address." if unmet else "See that it is running, and try again."
