@@ -39,7 +39,7 @@ def count_vanished(tx: Transaction, claim: SourceClaim, *, full: bool) -> tuple[
 
 
 def is_allowed(tx: Transaction, claim: SourceClaim) -> bool:
-    """Whether an operator allowed, before or during the run, that it deletes any number of documents."""
+    """Whether an operator has allowed the run, before or during it, to delete any number of documents."""
     return tx.execute(select(sources.c.allow_deletions).where(sources.c.id == claim.source_id)).scalar_one()
 
 

@@ -1,6 +1,6 @@
 """Work that the end of a source's run takes over, a page at a time.
 
-It is the units that earlier operations left unfinished, and documents on which an extractor failed.
+This work is units that earlier operations left unfinished, and documents on which an extractor failed.
 """
 
 from __future__ import annotations

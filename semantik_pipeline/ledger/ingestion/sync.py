@@ -108,8 +108,11 @@ def others_wait(tx: Transaction, claim: SourceClaim, *, max_in_flight: int, with
 def claim_source(
     tx: Transaction, *, worker: str, lease: float, alone: bool = False, without: Collection[int] = ()
 ) -> SourceClaim | None:
-    """Claim the next source that has a sync due. The first slice of an operation begins a new run. ``alone`` claims a
-    suspect: the process must hold nothing else until the slice is over. ``without``: sources not to claim."""
+    """Claim the next source with a sync due; None if there is none. The first slice of an operation begins a new run.
+
+    ``alone`` claims a suspect source: the process must hold nothing else until the slice is over. ``without``: ids of
+    sources that this worker can't serve.
+    """
     # a slice ends with a new not_before, so the source moves behind those that wait: reading it for hours blocks nobody
     in_turn = (sources.c.lane, sources.c.not_before, sources.c.next_turn)
     query = select(sources).where(_due(suspect=alone, without=without)).order_by(*in_turn).limit(1)

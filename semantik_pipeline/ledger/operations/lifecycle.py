@@ -191,7 +191,7 @@ def _unfinished(tx: Transaction, operation_id: int) -> bool:
 
 
 def _is_gathering(outcome: str | None, detail: dict[str, Any] | None) -> bool:
-    """Whether the operation may still add documents to its items."""
+    """Whether documents may still be added to the operation's items."""
     return outcome is None and not {LOOKED_UPTO, TAKING_UP}.isdisjoint(detail or {})
 
 
