@@ -73,9 +73,9 @@ def _lower(text: str | None) -> str | None:
 class hurry(FunctionElement):  # noqa: N801 - as now
     """A column that makes the statement's transaction commit without waiting for the disk (PostgreSQL).
 
-    Use it only for leases of units that are not claimed alone. Other transactions see such a commit at once. Only if the
-    server dies within the next second can it be lost, which does no harm: the worker finds its lease gone before it
-    saves. Any later ordinary commit also writes this one to disk.
+    Use it only for claims of units that are not claimed alone, and for lease renewals. Other transactions see such a
+    commit at once. It can be lost only if the server dies within the next second, which does no harm: the worker finds
+    its lease gone before it saves. Any later ordinary commit also writes this one to disk.
     """
 
     type = Text()

@@ -1,1 +1,1 @@
-"""What the ledger knows of documents: chunks and cached results, words, and documents as people and searches find them."""
+"""Documents: their chunks and cached results, their words, and queries by which people and searches find them."""

@@ -1,6 +1,6 @@
-"""Chunks of units, and the results that are kept so that nothing is computed twice: extractions and embeddings.
+"""Chunk rows of units, and the stored results of extractors and embedding models, so that nothing is computed twice.
 
-Rows are written in the order of their keys: unsorted inserts of several writers deadlock on Postgres.
+Rows are inserted in the order of their keys: unsorted inserts of several writers deadlock on PostgreSQL.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from semantik_pipeline.ledger.database.connection import Transaction
 from semantik_pipeline.ledger.queue.work import Unit
 from semantik_pipeline.ledger.tables import chunks, embeddings, extractions, work
 
-#: How many keys one statement names; SQLite takes 32,766 parameters.
+#: Keys in one statement. SQLite allows 32,766 parameters.
 KEYS = 500
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChunkRow:
-    """A chunk as the ledger keeps it. ``embed_key`` names the embedding of its exact model input, ``lead + text``."""
+    """A chunk as the ledger stores it. ``embed_key``: key of the embedding of its model input, ``lead + text``."""
 
     ordinal: int
     lead: str
@@ -38,7 +38,7 @@ class ChunkRow:
     signature: str
 
 
-#: What a model is given of a chunk, behind the key of its embedding.
+#: Columns (ordinal, embed_key, model input) of a chunk.
 _MODEL_INPUT = (chunks.c.ordinal, chunks.c.embed_key, chunks.c.lead.concat(chunks.c.text))
 
 _EMBEDDED = select(embeddings.c.key).where(among(embeddings.c.key, "keys"))
@@ -54,7 +54,7 @@ _CHUNK = [chunks.c[name] for name in ChunkRow.__dataclass_fields__]
 
 
 def write_chunks(tx: Transaction, written: Iterable[tuple[Unit, Sequence[ChunkRow]]]) -> None:
-    """Chunk rows of each unit's epoch."""
+    """Insert chunk rows, with the epoch of their unit."""
     rows = [
         {"generation_id": unit.generation_id, "document_id": unit.document_id, "epoch": unit.epoch, **vars(row)}
         for unit, own in written
@@ -64,7 +64,7 @@ def write_chunks(tx: Transaction, written: Iterable[tuple[Unit, Sequence[ChunkRo
 
 
 def drop_chunks(tx: Transaction, dropped: Iterable[tuple[Unit, Collection[int | None]]]) -> None:
-    """Remove each unit's chunk rows of all epochs but those to keep; None there means no epoch."""
+    """Delete all chunk rows of these units except those with the epochs to keep (None among them is ignored)."""
     alike: dict[tuple[int, tuple[int, ...]], list[int]] = {}
     for unit, keep in dropped:
         kept = tuple(sorted({epoch for epoch in keep if epoch is not None}))
@@ -75,7 +75,7 @@ def drop_chunks(tx: Transaction, dropped: Iterable[tuple[Unit, Collection[int | 
 
 
 def chunk_rows(tx: Transaction, unit: Unit, epoch: int, *, start: int = 0, limit: int | None = None) -> list[ChunkRow]:
-    """The unit's chunks of an epoch from ordinal ``start`` on, in order."""
+    """Return up to ``limit`` of the unit's chunks with this epoch, from ordinal ``start`` on, in order."""
     mine = and_(
         chunks.c.generation_id == unit.generation_id,
         chunks.c.document_id == unit.document_id,
@@ -87,14 +87,14 @@ def chunk_rows(tx: Transaction, unit: Unit, epoch: int, *, start: int = 0, limit
 
 
 def count_rows(tx: Transaction, units: Sequence[Unit]) -> dict[tuple[int, int], int]:
-    """How many chunk rows of all epochs several units of one generation have, by unit's key; those that have none are left
-    out."""
+    """Return unit key -> number of chunk rows, of all epochs. Units must be of one generation; those without chunk rows
+    are left out."""
     mine = {"generation": units[0].generation_id, "documents": [unit.document_id for unit in units]}
     return {(document_id, mine["generation"]): rows for document_id, rows in tx.execute(_ROWS, mine)}
 
 
 def chunk_rows_of(tx: Transaction, units: Sequence[Unit]) -> dict[tuple[int, int], list[ChunkRow]]:
-    """All chunks of several units of one generation, by unit's key, each in order."""
+    """Return unit key -> all its current chunks, in order. Units must be of one generation."""
     found: dict[tuple[int, int], list[ChunkRow]] = {unit.key: [] for unit in units}
     for key, row in _rows_of(tx, units, _CHUNK):
         found[key].append(ChunkRow(**dict(zip(ChunkRow.__dataclass_fields__, row, strict=True))))
@@ -103,7 +103,7 @@ def chunk_rows_of(tx: Transaction, units: Sequence[Unit]) -> dict[tuple[int, int
 
 @dataclass(frozen=True, kw_only=True)
 class Twin:
-    """What another generation has of a document: its chunks of an epoch, and the parse that they came from."""
+    """The chunks that another generation made of a document, with the parsed text that they came from."""
 
     generation_id: int
     revision: int
@@ -114,7 +114,7 @@ class Twin:
 
 
 def twins(tx: Transaction, document_ids: Sequence[int], generation_ids: Sequence[int]) -> dict[int, list[Twin]]:
-    """document id -> what these generations have of it; those that have no chunks of it are left out."""
+    """Return document id -> its twins in these generations. Generations without chunks of the document are left out."""
     query = select(work.c.document_id, *(work.c[name] for name in Twin.__dataclass_fields__)).where(
         work.c.document_id.in_(sorted(document_ids)),
         work.c.generation_id.in_(generation_ids),
@@ -131,7 +131,7 @@ def twins(tx: Transaction, document_ids: Sequence[int], generation_ids: Sequence
 
 
 def unembedded_of(tx: Transaction, units: Sequence[Unit]) -> dict[tuple[int, int], list[tuple[int, str, str]]]:
-    """What :func:`unembedded` tells of all chunks, of several units of one generation, by unit's key."""
+    """Return unit key -> what :func:`unembedded` returns, without a limit. Units must be of one generation."""
     rows = list(_rows_of(tx, units, _MODEL_INPUT))
     there: set[str] = set()
     for part in slices(sorted({row[1] for _, row in rows}), KEYS):
@@ -146,7 +146,7 @@ def unembedded_of(tx: Transaction, units: Sequence[Unit]) -> dict[tuple[int, int
 def _rows_of(
     tx: Transaction, units: Sequence[Unit], columns: Sequence[Any]
 ) -> Iterable[tuple[tuple[int, int], tuple[Any, ...]]]:
-    """(unit's key, these columns) of the chunks of several units of one generation, in order."""
+    """Yield (unit key, values of these columns) of the units' current chunks, in order. One generation only."""
     epochs = {unit.document_id: unit.chunks_epoch for unit in units}
     asked = {
         "generation": units[0].generation_id,
@@ -160,7 +160,7 @@ def _rows_of(
 
 @functools.lru_cache(16)
 def _rows_with(columns: tuple[Any, ...]) -> Select:
-    """Kept, for putting it together takes as long as some rows do."""
+    """Build the query of :func:`_rows_of`. Cached, because building it takes as long as reading some rows."""
     mine = (
         chunks.c.generation_id == bindparam("generation"),
         among(chunks.c.document_id, "documents"),
@@ -171,7 +171,8 @@ def _rows_with(columns: tuple[Any, ...]) -> Select:
 
 
 def unembedded(tx: Transaction, unit: Unit, *, after: int = -1, limit: int) -> list[tuple[int, str, str]]:
-    """``(ordinal, embed_key, model input)`` of chunks whose embedding is missing, in order."""
+    """Return ``(ordinal, embed_key, model input)`` of up to ``limit`` chunks without a stored embedding, in order, with
+    ordinals above ``after``."""
     there = exists().where(embeddings.c.key == chunks.c.embed_key)
     mine = and_(
         chunks.c.generation_id == unit.generation_id,
@@ -187,7 +188,8 @@ def unembedded(tx: Transaction, unit: Unit, *, after: int = -1, limit: int) -> l
 def unextracted(
     tx: Transaction, unit: Unit, fingerprint: str, *, after: int = -1, limit: int
 ) -> list[tuple[int, str, str]]:
-    """``(ordinal, text_hash, text)`` of chunks that this extractor has not seen, in order."""
+    """Return ``(ordinal, text_hash, text)`` of up to ``limit`` chunks without a stored result of this extractor, in
+    order, with ordinals above ``after``."""
     there = exists().where(extractions.c.text_hash == chunks.c.text_hash, extractions.c.fingerprint == fingerprint)
     mine = and_(
         chunks.c.generation_id == unit.generation_id,
@@ -203,7 +205,7 @@ def unextracted(
 def unextracted_of(
     tx: Transaction, units: Sequence[Unit], fingerprint: str
 ) -> dict[tuple[int, int], list[tuple[int, str, str]]]:
-    """What :func:`unextracted` tells of all chunks, of several units of one generation, by unit's key."""
+    """Return unit key -> what :func:`unextracted` returns, without a limit. Units must be of one generation."""
     found: dict[tuple[int, int], list[tuple[int, str, str]]] = {unit.key: [] for unit in units}
     rows = list(_rows_of(tx, units, [chunks.c.ordinal, chunks.c.text_hash, chunks.c.text])) if units else []
     there = extracted(tx, sorted({text_hash for _, (_, text_hash, _) in rows}), fingerprint)
@@ -214,7 +216,7 @@ def unextracted_of(
 
 
 def extracted(tx: Transaction, hashes: Sequence[str], fingerprint: str) -> set[str]:
-    """Those of the texts that this extractor has seen."""
+    """Return those of the text hashes that have a stored result of this extractor."""
     there: set[str] = set()
     for part in slices(hashes, KEYS):
         seen = and_(extractions.c.fingerprint == fingerprint, among(extractions.c.text_hash, part))
@@ -223,7 +225,7 @@ def extracted(tx: Transaction, hashes: Sequence[str], fingerprint: str) -> set[s
 
 
 def save_embeddings(tx: Transaction, vectors: dict[str, bytes]) -> None:
-    """Keep vectors by key; those that are there stay as they are."""
+    """Store vectors (key -> float32 bytes). Existing ones are not changed."""
     rows = [{"key": key, "vector": vectors[key]} for key in sorted(vectors)]
     insert_rows(tx, embeddings, rows, unless=["key"], stamped=["created_at"])
 
@@ -236,7 +238,7 @@ def load_embeddings(tx: Transaction, keys: Iterable[str]) -> dict[str, bytes]:
 
 
 def save_extractions(tx: Transaction, results: dict[tuple[str, str], Any]) -> None:
-    """Keep extraction results by (text hash, fingerprint)."""
+    """Store extraction results ((text hash, fingerprint) -> result). Existing ones are not changed."""
     rows = [
         {"text_hash": text_hash, "fingerprint": fingerprint, "result": results[text_hash, fingerprint]}
         for text_hash, fingerprint in sorted(results)
@@ -245,7 +247,7 @@ def save_extractions(tx: Transaction, results: dict[tuple[str, str], Any]) -> No
 
 
 def signatures(tx: Transaction, unit: Unit, epoch: int, point_ids: Sequence[str]) -> dict[str, str]:
-    """point id -> signature among the unit's chunk rows of an epoch."""
+    """Return point id -> signature, of the unit's chunk rows with this epoch. Unknown points are left out."""
     found: dict[str, str] = {}
     mine = and_(
         chunks.c.generation_id == unit.generation_id,
@@ -259,7 +261,7 @@ def signatures(tx: Transaction, unit: Unit, epoch: int, point_ids: Sequence[str]
 
 
 def load_extractions(tx: Transaction, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Any]:
-    """``(text hash, fingerprint) -> result``."""
+    """Return (text hash, fingerprint) -> stored result. Missing ones are left out."""
     by_fingerprint: dict[str, list[str]] = {}
     for text_hash, fingerprint in sorted(set(keys)):
         by_fingerprint.setdefault(fingerprint, []).append(text_hash)

@@ -1,5 +1,4 @@
-"""Documents in pages, as callers of the API see them: filtered, in the order in which they came, those of others left
-out."""
+"""Documents as API callers see them: filtered, in pages ordered by id, without documents the caller may not see."""
 
 from __future__ import annotations
 
@@ -50,14 +49,17 @@ _DOCUMENT = (
     .where(collections.c.trashed_at.is_(None))
 )
 
-#: What of a row is not for callers.
+#: Columns of a row that callers don't get.
 _INNER = (*INNER, "parse_key")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """Which documents a caller asks for. ``name`` is a part of unique id, path or title, in any case; ``collections``
-    are those that it may see (None: all), as ``principals`` are those whose documents it may see."""
+    """A caller's filter on documents, and its limits.
+
+    ``name``: a part of the unique id, path or title, in any case. ``collections``: names of the collections that the
+    caller may see. ``principals``: the caller sees documents that are open to one of them. None: all, for both.
+    """
 
     collection: str | None = None
     document: str | None = None
@@ -70,8 +72,10 @@ class Wanted:
 
 
 def page(tx: Transaction, wanted: Wanted, *, after: int = 0, limit: int) -> list[dict[str, Any]]:
-    """Up to ``limit`` documents with an id above ``after``. Deleted ones only by status. Raises UsageError for a status
-    that there is not."""
+    """Return up to ``limit`` documents with ids above ``after``, ordered by id.
+
+    Deleted documents are included only if the status asks for them. Raises UsageError for an unknown status.
+    """
     query = _DOCUMENT.where(documents.c.id > after, of_status(wanted.status), open_to(tx, wanted.principals))
     if wanted.collections is not None:
         query = query.where(collections.c.name.in_(sorted(wanted.collections)))
@@ -90,7 +94,7 @@ def page(tx: Transaction, wanted: Wanted, *, after: int = 0, limit: int) -> list
 
 
 def check(tx: Transaction, collection: str) -> None:
-    """Raise NotFound for a collection that is not there."""
+    """Raise NotFound if there is no collection with this name."""
     get_collection(tx, collection)
 
 
@@ -101,20 +105,24 @@ def get(
     principals: Collection[str] | None = None,
     among: Collection[str] | None = None,
 ) -> dict[str, Any]:
-    """The document, deleted or not. Raises NotFound, for one that is not open to these ``principals``, or in none of these
-    collections, as well."""
+    """Return the document, deleted or not.
+
+    Raises NotFound if it does not exist, is not open to these ``principals`` (None: all are), or is in none of the
+    collections ``among`` (None: any).
+    """
     return _told(_one(tx, document_id, principals, among))
 
 
 def parse_key(tx: Transaction, document_id: int) -> str | None:
-    """Under which key the blobs have the text that the active generation read of the document."""
+    """Return the name of the blob with the document's parsed text, as the active generation read it."""
     return _one(tx, document_id, None)["parse_key"]
 
 
 def is_read(tx: Transaction, document_id: int) -> bool:
-    """Whether the text and the chunks that the active generation has of the document are of its current revision.
+    """Whether the active generation's text and chunks of the document are those of its current revision.
 
-    Until the new revision has been parsed and chunked they are of an earlier one, which may have been open to others.
+    Until the current revision is parsed and chunked, they are those of an earlier one, which may have been open to
+    others.
     """
     columns = (work.c.stage, work.c.error, work.c.progress)
     active = and_(work.c.document_id == document_id, work.c.generation_id == collections.c.active_generation)
@@ -128,8 +136,10 @@ def is_read(tx: Transaction, document_id: int) -> bool:
 def named(
     tx: Transaction, collection: str, unique_ids: Collection[str], *, principals: Collection[str] | None = None
 ) -> list[dict[str, Any]]:
-    """The collection's documents of these unique ids that are not deleted. Raises NotFound naming one that is not
-    there, or not open to these ``principals``."""
+    """Return the collection's documents with these unique ids, ordered by id.
+
+    Raises NotFound, naming one, if any is missing, deleted or not open to these ``principals``.
+    """
     here = and_(collections.c.name == collection, documents.c.deleted_at.is_(None))
     mine = and_(here, documents.c.unique_id.in_(sorted(unique_ids)), open_to(tx, principals))
     rows = [_told(row) for row in _rows(tx, _DOCUMENT.where(mine).order_by(documents.c.id))]
@@ -140,7 +150,7 @@ def named(
 
 
 def chunk_page(tx: Transaction, document_id: int, *, after: int = -1, limit: int) -> list[dict[str, Any]]:
-    """Up to ``limit`` chunks of the document in its collection's active generation, from ordinal ``after`` + 1 on."""
+    """Return up to ``limit`` chunks of the document in the active generation, from ordinal ``after`` + 1 on."""
     unit = (
         select(work.c.generation_id, work.c.chunks_epoch, work.c.indexed_chunks_epoch)
         .join(documents, documents.c.id == work.c.document_id)
@@ -177,5 +187,5 @@ def _rows(tx: Transaction, query: Select[Any]) -> list[dict[str, Any]]:
 
 
 def _told(row: dict[str, Any]) -> dict[str, Any]:
-    """With the reason of its status, as a list of documents shows it."""
+    """Return the row as callers get it: with ``reason``, without the columns behind it."""
     return {name: value for name, value in row.items() if name not in _INNER} | {"reason": reason(row)}

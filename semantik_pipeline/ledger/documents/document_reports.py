@@ -1,4 +1,4 @@
-"""What people ask: where is my document, how many are where, what waits."""
+"""Reports on documents for people: lists, the details of one document, totals and the backlog."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from semantik_pipeline.ledger.tables import chunks, collections, documents, embe
 
 STATUSES = (*STAGES, "indexed", "skipped", "quarantined", "deleted")
 
-#: Asked for in the place of a status: documents that their source could not read the last time, whatever their status.
+#: Pseudo-status in filters: documents, of any status, that their source could not read the last time.
 UNREAD = "unread"
 
 _DOCUMENT = (
@@ -48,7 +48,10 @@ _DOCUMENT = (
 def list_documents(
     tx: Transaction, *, collection: str | None = None, status: str | None = None, limit: int | None = None
 ) -> list[dict[str, Any]]:
-    """Documents with their status and, where there is one, the reason; deleted ones only if asked for."""
+    """Return documents with their status and its reason, ordered by unique id.
+
+    Deleted documents are included only if ``status`` asks for them.
+    """
     query = _DOCUMENT.order_by(documents.c.unique_id)
     if collection is not None:
         query = query.where(collections.c.name == collection)
@@ -57,7 +60,7 @@ def list_documents(
 
 
 def of_status(status: str | None) -> ColumnElement[bool]:
-    """Documents of this status, or UNREAD; None: all that are not deleted. Raises UsageError for one that there is not."""
+    """Return the condition for a status or UNREAD (None: not deleted). Raises UsageError for an unknown status."""
     if status is None:
         return documents.c.deleted_at.is_(None)
     if status == UNREAD:
@@ -67,12 +70,12 @@ def of_status(status: str | None) -> ColumnElement[bool]:
     return work.c.stage == status
 
 
-#: What of a row :func:`reason` tells.
+#: Columns of a row that :func:`reason` reads, and that people don't get.
 INNER = ("blocked", "error", "unread")
 
 
 def reason(row: dict[str, Any]) -> str | None:
-    """Why the document of a row is skipped, in quarantine or blocked, or that it could not be read."""
+    """Return why the row's document is skipped, in quarantine, blocked or unread; None if nothing is wrong."""
     error, unread_now = row["error"], "could not be read; its indexed content is kept" if row["unread"] else None
     return row["reason"] or (f"{error['stage']}: {error['message']}" if error else row["blocked"]) or unread_now
 
@@ -82,13 +85,16 @@ def _with_reason(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def documents_by_id(tx: Transaction, document_ids: list[int]) -> list[dict[str, Any]]:
-    """These documents, as in the list, in the order of their ids; one that is gone is left out."""
+    """Return these documents as :func:`list_documents` does, ordered by id. Missing ones are left out."""
     query = _DOCUMENT.where(among(documents.c.id, document_ids)).order_by(documents.c.id)
     return [_with_reason(dict(row)) for row in tx.execute(query).mappings()]
 
 
 def find_documents(tx: Transaction, names: list[str], *, collection: str | None = None) -> list[dict[str, Any]]:
-    """The documents of these unique ids, paths or path ends; raises UsageError naming one that is not there."""
+    """Return the documents with these unique ids, paths or ends of paths.
+
+    Raises NotFound, naming the first name without a match.
+    """
     found = []
     for name in names:
         rows = _matching(tx, name, collection)
@@ -115,8 +121,10 @@ def _matching(tx: Transaction, name: str, collection: str | None) -> list[dict[s
 
 
 def show_document(tx: Transaction, document_id: int, *, chunks: bool = True) -> dict[str, Any]:
-    """A document's way through the stages, in every generation that is not on its way out, and what went wrong; with its
-    ``chunks`` or without."""
+    """Return the document's details and its progress and errors in every generation that is not retired.
+
+    ``chunks``: also return its chunks.
+    """
     document = dict(tx.execute(select(documents).where(documents.c.id == document_id)).mappings().one())
     mine = and_(work.c.document_id == document_id, NOT_RETIRED)
     units = tx.execute(select(work, now().label("now")).where(mine)).mappings().all()
@@ -157,10 +165,10 @@ def _show_unit(tx: Transaction, unit: dict[str, Any], *, chunks: bool) -> dict[s
 
 
 def _stages(at: str, goal: str, *, failed: bool) -> dict[str, str]:
-    """Each stage: done, due (the one that it waits for), waiting, failed or not needed."""
+    """Return stage -> done, due (the next one), waiting, failed or not needed."""
     if at in ("indexed", "skipped", "deleted"):
         return {"sync": "done", **dict.fromkeys(STAGES, "done" if goal == "indexed" else "not needed")}
-    reached = STAGES.index(at) if at in STAGES else -1  # -1: it failed in sync
+    reached = STAGES.index(at) if at in STAGES else -1  # -1: failed in sync
     marks = {}
     for place, stage in enumerate(STAGES):
         mark = "done" if place < reached else "waiting"
@@ -182,7 +190,7 @@ def _show_chunks(tx: Transaction, unit: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def totals(tx: Transaction) -> dict[str, Any]:
-    """Counts by collection and status, sources, running operations, what waits and since when."""
+    """Return totals: documents by collection and status, running operations, backlog by stage, paused sources."""
     by_status = tx.execute(
         select(collections.c.name, work.c.stage, func.count(), func.coalesce(func.sum(work.c.chunks), 0))
         .select_from(collections)

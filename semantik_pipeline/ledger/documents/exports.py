@@ -1,4 +1,4 @@
-"""What an export reads of the ledger, and what an import writes there. Values are those of JSON."""
+"""Ledger queries of exports (reading a collection) and imports (writing one). All values are JSON values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from semantik_pipeline.ledger.tables import (
     work,
 )
 
-#: What goes along of a document, of what became of it, of a chunk, and of a source.
+#: Exported columns of a document, of its unit, of a chunk and of a source.
 DOCUMENT = (
     "unique_id",
     "content_hash",
@@ -52,23 +52,25 @@ CHUNK = (
 )
 SOURCE = ("connector", "name", "config", "schedule", "weight", "principals")
 
-#: Seconds without a sign of life after which an import counts as dead.
+#: Seconds without :func:`sign_of_life` after which an import counts as dead.
 SILENCE = 60.0
 
 
-# -- out --------------------------------------------------------------------------------------------------------------
+# -- export -----------------------------------------------------------------------------------------------------------
 
 
 def sources_of(tx: Transaction, collection_id: int) -> list[dict[str, Any]]:
-    """Sources that are not on their way out, each with its ``id``."""
+    """Return the sources that are not being removed: ``id`` and the columns SOURCE of each."""
     mine = and_(sources.c.collection_id == collection_id, sources.c.removed_at.is_(None))
     query = select(sources.c.id, *(sources.c[name] for name in SOURCE)).where(mine).order_by(sources.c.id)
     return [dict(row) for row in tx.execute(query).mappings()]
 
 
 def page(tx: Transaction, collection_id: int, generation_id: int, *, after: int, limit: int) -> list[dict[str, Any]]:
-    """The next live documents behind the id ``after``: ``id``, ``source_id``, ``epoch`` (of the chunk rows behind what
-    is indexed), ``document`` and ``unit``."""
+    """Return the next ``limit`` live documents after the id ``after``.
+
+    Each has ``id``, ``source_id``, ``epoch`` (of the chunk rows behind its points), ``document`` and ``unit``.
+    """
     columns = [documents.c[name].label(f"d_{name}") for name in DOCUMENT]
     columns += [work.c[name].label(f"u_{name}") for name in UNIT]
     live = and_(documents.c.collection_id == collection_id, documents.c.deleted_at.is_(None), documents.c.id > after)
@@ -91,8 +93,10 @@ def page(tx: Transaction, collection_id: int, generation_id: int, *, after: int,
 
 
 def is_whole(tx: Transaction, collection_id: int, generation_id: int, index: str) -> bool:
-    """Whether all that was read of the generation until now was all that it has: nobody has begun to remove its rows.
-    ``index`` is its name, for its number may be given again."""
+    """Whether the pages read so far are complete: nobody has begun to remove the generation's rows.
+
+    ``index`` identifies the generation, because its id may be reused.
+    """
     mine = and_(generations.c.id == generation_id, generations.c.index_name == index, generations.c.state != "retired")
     there = and_(collections.c.id == collection_id, collections.c.trashed_at.is_(None))
     query = select(generations.c.id).join(collections, generations.c.collection_id == collections.c.id)
@@ -102,7 +106,10 @@ def is_whole(tx: Transaction, collection_id: int, generation_id: int, index: str
 def chunk_pages(
     ledger: Any, generation_id: int, epochs: Mapping[int, int], *, limit: int
 ) -> Iterator[list[tuple[int, dict[str, Any]]]]:
-    """``(document id, chunk)`` of these documents, at the epochs given for them, in order, so many at a time."""
+    """Yield pages of up to ``limit`` pairs ``(document id, chunk)``, ordered by document id and ordinal.
+
+    ``epochs``: document id -> epoch of the chunk rows to read. Each page is read in a transaction of its own.
+    """
     at = (0, -1)
     which = and_(
         chunks.c.generation_id == generation_id,
@@ -120,7 +127,7 @@ def chunk_pages(
             rows = tx.execute(query.limit(limit)).mappings().all()
         if not rows:
             return
-        if len(rows) == limit:  # the last ordinal may have a row of another epoch still
+        if len(rows) == limit:  # the next page may have a row of the last ordinal, with another epoch
             last = (rows[-1]["document_id"], rows[-1]["ordinal"])
             whole = [row for row in rows if (row["document_id"], row["ordinal"]) != last]
             rows = whole or rows
@@ -130,24 +137,26 @@ def chunk_pages(
             yield [(row["document_id"], {name: row[name] for name in CHUNK}) for row in mine]
 
 
-# -- in ---------------------------------------------------------------------------------------------------------------
+# -- import -----------------------------------------------------------------------------------------------------------
 
 
 def sign_of_life(tx: Transaction, collection_id: int) -> bool:
-    """Say that the import goes on; returns whether it may: nobody has purged it."""
+    """Record that the import is alive. Returns False if the collection was purged meanwhile: the import must end."""
     mine = and_(collections.c.id == collection_id, collections.c.importing_at.is_not(None))
     return tx.execute(update(collections).where(mine).values(importing_at=now())).rowcount == 1
 
 
 def silence(tx: Transaction, collection_id: int) -> float | None:
-    """Seconds since the last sign of life of the collection's import; None: it is not being imported."""
+    """Return the seconds since the last :func:`sign_of_life`, or None if the collection is not being imported."""
     query = select(now() - collections.c.importing_at).where(collections.c.id == collection_id)
     return tx.execute(query).scalar_one_or_none()
 
 
 def reveal(tx: Transaction, collection_id: int, operation_id: int) -> bool:
-    """The import is whole: it is a collection as any other, and keys that name it are for it. Returns False if somebody
-    purged it meanwhile."""
+    """End a complete import: the collection becomes visible, and API keys that store its name now open it.
+
+    Returns False if the collection was purged meanwhile.
+    """
     mine = and_(collections.c.id == collection_id, collections.c.importing_at.is_not(None))
     values = {"trashed_at": None, "importing_at": None}
     shown = update(collections).where(mine).values(**values).returning(collections.c.name)
@@ -164,7 +173,7 @@ def reveal(tx: Transaction, collection_id: int, operation_id: int) -> bool:
 def write_source(
     tx: Transaction, collection_id: int, operation_id: int, source: Mapping[str, Any], *, paused: str
 ) -> int:
-    """A source as it was elsewhere, paused; the operation answers for what comes with it."""
+    """Create an imported source, paused for the reason ``paused``, as a part of the operation. Returns its id."""
     values = {name: source[name] for name in SOURCE}
     row = insert(sources).values(collection_id=collection_id, **values, paused=paused, run=1, created_at=now())
     source_id = tx.execute(row.returning(sources.c.id)).scalar_one()
@@ -181,8 +190,10 @@ def write_documents(
     generation_id: int,
     operation_id: int,
 ) -> list[int]:
-    """``(source id, document, unit)`` each; returns the documents' ids in this order. A unit says ``stage``, ``goal``
-    and the rest of UNIT; its chunk rows, if it has any, are of epoch 1."""
+    """Create documents and their units from ``(source id, document, unit)``. Returns the documents' ids in this order.
+
+    ``document`` has the columns DOCUMENT, ``unit`` the columns UNIT. Chunk rows, if there are any, have epoch 1.
+    """
     shared = {"collection_id": collection_id, "revision": 1, "seen_run": 1}
     new = [{"source_id": source_id, **document, **shared} for source_id, document, _ in rows]
     names = ("source_id", "unique_id", "id")
@@ -211,7 +222,7 @@ def write_documents(
 
 
 def write_chunks(tx: Transaction, generation_id: int, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> None:
-    """``(document id, chunk)`` with its ``point_id``, of epoch 1."""
+    """Write the chunk rows, with epoch 1, from ``(document id, chunk)``; a chunk has CHUNK and ``point_id``."""
     new = [
         {"generation_id": generation_id, "document_id": document_id, "epoch": 1, **chunk} for document_id, chunk in rows
     ]
@@ -219,7 +230,10 @@ def write_chunks(tx: Transaction, generation_id: int, rows: Sequence[tuple[int, 
 
 
 def queue(tx: Transaction, generation_id: int, stages: Mapping[int, str]) -> None:
-    """Send documents, all rows of which are there, to these stages; ``chunk`` makes what is there anew."""
+    """Send imported documents to stages (document id -> stage), once all their rows are written.
+
+    A document sent to ``chunk`` drops its imported chunks: they are made anew.
+    """
     for stage in sorted(set(stages.values())):
         ids = sorted(document_id for document_id, its in stages.items() if its == stage)
         values: dict[str, Any] = {"stage": stage, "held_by": None}

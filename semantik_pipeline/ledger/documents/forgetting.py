@@ -1,6 +1,6 @@
-"""What documents said leaves the ledger with them, but for what others share; and what nothing refers to any more is swept.
+"""Deleting the content of removed documents, and sweeping stored results that nothing refers to any more.
 
-Embeddings and extractions are kept by what went into them, so two documents may share one.
+Embeddings and extractions are keyed by their input, so several documents may share one. Shared ones are kept.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from semantik_pipeline.ledger.tables import chunks, documents, embeddings, extra
 
 
 def forget_documents(tx: Transaction, units: Sequence[Unit]) -> None:
-    """Remove what deleted documents said, texts and vectors, but for those that other chunks share."""
+    """Delete the texts and vectors of deleted documents, except those that other documents share."""
     _forget(tx, units, work.c.document_id.in_(sorted({unit.document_id for unit in units})))
 
 
 def forget_units(tx: Transaction, units: Sequence[Unit]) -> None:
-    """Remove what these units of one generation said; the documents stay in other generations."""
+    """Delete the texts and vectors of these units of one generation. The documents stay in other generations."""
     mine = work.c.generation_id == units[0].generation_id
     _forget(tx, units, and_(mine, work.c.document_id.in_(sorted({unit.document_id for unit in units}))))
 
@@ -44,8 +44,10 @@ def _forget(tx: Transaction, units: Sequence[Unit], gone: ColumnElement[bool]) -
 def forget_unused(
     tx: Transaction, embed_keys: Collection[str], hashes: Collection[str], *, but: ColumnElement[bool] | None = None
 ) -> None:
-    """Remove those of these embeddings and extractions that nothing refers to any more; ``but`` is a condition for
-    units whose word does not count."""
+    """Delete those of these embeddings and extractions that nothing refers to.
+
+    ``but``: condition on units whose references don't count.
+    """
     for part in slices(sorted(embed_keys), KEYS):
         tx.execute(delete(embeddings).where(among(embeddings.c.key, part), _EMBEDDING_UNUSED))
     for part in slices(sorted(hashes), KEYS):
@@ -56,23 +58,28 @@ _EMBEDDING_UNUSED = ~exists().where(chunks.c.embed_key == embeddings.c.key)
 
 
 def extraction_unused(*, but: ColumnElement[bool] | None = None) -> ColumnElement[bool]:
-    """Condition: no chunk has the text, nor has a unit, ``but`` for these. Two NOTs, each by an index of its own."""
+    """Condition: no chunk has the extraction's text, and no unit has it, ignoring the units ``but``.
+
+    Written as two NOT EXISTS, so that each can use an index.
+    """
     by_unit = exists().where(work.c.text_hash == extractions.c.text_hash, *([] if but is None else [~but]))
     return and_(~exists().where(chunks.c.text_hash == extractions.c.text_hash), ~by_unit)
 
 
-#: Rows that one transaction of a sweep looks at.
+#: Rows that one transaction of a sweep reads.
 SWEPT = 2000
 
 
 def sweep_embeddings(tx: Transaction, *, older_than: float, after: int = 0) -> int | None:
-    """Remove embeddings that nothing refers to and that are older than this many seconds, among the next SWEPT behind
-    this id. Returns the id after which to go on; None: all are looked at."""
+    """Delete unreferenced embeddings older than ``older_than`` seconds among the next SWEPT rows after the id ``after``.
+
+    Returns the id after which to continue, or None at the end.
+    """
     return _sweep(tx, embeddings, _EMBEDDING_UNUSED, older_than, after)
 
 
 def sweep_extractions(tx: Transaction, *, older_than: float, after: int = 0) -> int | None:
-    """:func:`sweep_embeddings`, of extractions."""
+    """Like :func:`sweep_embeddings`, for extractions."""
     return _sweep(tx, extractions, extraction_unused(), older_than, after)
 
 
@@ -85,7 +92,7 @@ def _sweep(tx: Transaction, table: Table, unused: ColumnElement[bool], older_tha
 
 
 def unused_bodies(tx: Transaction, kind: str, keys: Collection[str]) -> list[str]:
-    """Those of the ``raw`` or ``parsed`` bodies that no document refers to which lives, or is in the trash."""
+    """Return those of the ``raw`` or ``parsed`` bodies (``kind``) that no live or trashed document refers to."""
     column = documents.c.content_hash if kind == "raw" else work.c.parse_key
     in_trash = exists().where(documents.c.id == work.c.document_id, documents.c.trashed_at.is_not(None))
     live = or_(

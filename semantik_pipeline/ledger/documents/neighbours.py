@@ -1,4 +1,4 @@
-"""Chunks beside chunks, for whoever may see their documents."""
+"""The chunks before and after a hit in its document."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from semantik_pipeline.ledger.catalog.collections import visible
 from semantik_pipeline.ledger.database.connection import Transaction
 from semantik_pipeline.ledger.tables import chunks, work
 
-#: Chunks that one statement asks to look around.
+#: Places that one statement looks up.
 AT_ONCE = 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A chunk as a search found it: its point, and its number in its document."""
+    """A chunk that a search found: its point, and its ordinal in the document."""
 
     document_id: int
     point_id: str
@@ -26,7 +26,7 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Beside:
-    """A chunk near another one of its document."""
+    """A chunk before or after a place."""
 
     ordinal: int
     text: str
@@ -44,10 +44,10 @@ def around(
     after: int,
     principals: Collection[str] | None = None,
 ) -> list[list[Beside]]:
-    """For each place the chunks at most so many before and after it, in order, without itself.
+    """Return, for each place, up to ``before`` chunks before and ``after`` chunks after it, in order, without itself.
 
-    None of a document that may not be shown (any more), or not to these principals (None: to all). A document of which
-    several revisions have chunks gives those of the one that the place's point is of.
+    The list is empty if the document may not be shown (any more), or not to these principals (None: all may see it). If
+    several revisions have chunk rows, the one that the place's point belongs to is used.
     """
     found: list[list[Beside]] = []
     for begin in range(0, len(places), AT_ONCE):

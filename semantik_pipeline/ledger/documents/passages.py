@@ -1,4 +1,4 @@
-"""What search reads of a collection, passage by passage, from the ledger: nothing is asked of the store."""
+"""The chunks that search can find, read from the ledger without the vector store."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from sqlalchemy import and_, select
 
 from semantik_pipeline.ledger.tables import chunks, documents, work
 
-#: Documents whose passages are read in one transaction.
+#: Documents read in one transaction.
 DOCUMENTS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class Passage:
-    """A chunk of an indexed document, which has that title and may be a file of that path; ``start`` is its place there."""
+    """A chunk of an indexed document. ``document``: unique id. ``start``: offset of the text in the document."""
 
     document: str
     title: str | None
@@ -26,7 +26,7 @@ class Passage:
 
 
 def passages(ledger: Any, generation_id: int) -> Iterator[Passage]:
-    """Those of a generation's live documents, document by document, each in order; in short transactions."""
+    """Yield the passages of a generation's live documents, document by document, in order. Uses short transactions."""
     after = 0
     columns = (documents.c.unique_id, documents.c.title, documents.c.file_path, chunks.c.text, chunks.c.start)
     mine = and_(

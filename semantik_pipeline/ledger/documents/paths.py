@@ -1,4 +1,4 @@
-"""Documents by patterns of their paths."""
+"""Finding documents by path patterns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from semantik_pipeline.ledger.database.connection import Transaction, lowered
 from semantik_pipeline.ledger.tables import documents, generations, sources
 
 _ESCAPE = "!"
-#: How characters of a pattern are written for the database.
+#: Translation of a pattern's characters to those of SQL LIKE.
 _WRITTEN = {"*": "%", "?": "_", **{one: _ESCAPE + one for one in ("%", "_", _ESCAPE)}}
 
 
@@ -23,12 +23,14 @@ def documents_at(
     principals: Collection[str] | None = None,
     limit: int,
 ) -> tuple[list[int], bool]:
-    """Ids of the documents of the generation's collection whose path meets one of the patterns, and False; where these are
-    more than ``limit``, those of all that meet none, and True. Raises ValueError if both are more. Of documents that are
-    not open to these principals (None: all are) there is nothing, and none counts.
+    """Return (ids of documents whose path matches one of the patterns, False), of the generation's collection.
 
-    In a pattern ``*`` is anything, ``?`` one character; case doesn't matter. It is met from the beginning of any folder's
-    or file's name on, and by all that lies in a folder that it names: ``docs``, ``docs/`` and ``docs/*`` are the same.
+    If more than ``limit`` match, return (ids of the documents that match none, True) instead. Raises ValueError if there
+    are more than ``limit`` of those, too. Documents that are not open to these principals (None: all are) are ignored.
+
+    In a pattern, ``*`` matches any characters (also ``/``) and ``?`` matches one; case is ignored. A pattern can match
+    from the start of any folder or file name in the path, but one that starts with ``/`` only from the start of the path.
+    A pattern that matches a folder matches everything inside: ``docs``, ``docs/`` and ``docs/*`` are the same.
     """
     mine = select(generations.c.collection_id).where(generations.c.id == generation_id).scalar_subquery()
     living = select(documents.c.id).where(documents.c.collection_id == mine, documents.c.deleted_at.is_(None))
@@ -51,8 +53,11 @@ def _conditions(pattern: str) -> list[ColumnElement[bool]]:
 
 
 def _like(pattern: str) -> ColumnElement[bool]:
-    """The path is like this in any case. SQLite knows ASCII's cases by itself; a path with room for a pattern's other
-    letters, and with the rest of it, is put into lower case, which takes ten times as long."""
+    """Return the condition that the path matches a LIKE pattern, ignoring case.
+
+    SQLite's own comparison ignores the case of ASCII letters only, and lowering a path takes ten times as long. So the
+    path is first compared with a pattern in which other letters are replaced by wildcards, and lowered if it matches.
+    """
     path = documents.c.file_path
     room = "".join("_" if one > "\x7f" and one.lower() != one.upper() else one for one in pattern)
     fits = path.ilike(room, escape=_ESCAPE)

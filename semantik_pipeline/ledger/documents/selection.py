@@ -1,8 +1,8 @@
-"""Documents that meet a filter, by what the ledger knows of them.
+"""Selecting documents by a filter on what the ledger knows about them.
 
 The filter is Qdrant's JSON over ``document`` (its unique id), ``status``, ``reason``, ``source``, ``source_type``,
-``media_type``, ``path``, ``title``, ``size`` (bytes), ``chunks``, ``revision``, ``changed_at``, ``error.stage``, ``error.type``,
-``error.message`` and ``metadata.*``.
+``media_type``, ``path``, ``title``, ``size`` (bytes), ``chunks``, ``revision``, ``changed_at``, ``error.stage``,
+``error.type``, ``error.message`` and ``metadata.*``.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from semantik_pipeline.errors import UsageError
 from semantik_pipeline.ledger.database.connection import Transaction
 from semantik_pipeline.ledger.tables import collections, documents, sources, work
 
-#: Documents that one page looks at, so no more are chosen at a time.
+#: Documents that one page reads, and so the most that it can select.
 PAGE = 500
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selected:
-    """A document that meets the filter, and the keys of its stored parses."""
+    """A document that matches the filter. ``parse_keys``: names of the blobs with its parsed text."""
 
     id: int
     document: str
@@ -34,7 +34,7 @@ class Selected:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Documents that meet a filter, maybe none, up to the id ``upto``; None: there are no more behind them."""
+    """The matches of one page, maybe none. ``upto``: the last id of the page; None: there are no more pages."""
 
     documents: tuple[Selected, ...]
     upto: int | None
@@ -66,8 +66,11 @@ _ROW = (
 
 
 def following(tx: Transaction, collection_id: int, where: dict[str, Any], *, after: int) -> Part:
-    """Those of the next PAGE live documents of the collection, behind the id ``after``, that meet the filter: a caller that
-    looks for a rare one can look at the clock between two pages. Raises UsageError naming what is wrong in the filter."""
+    """Read the next PAGE live documents of the collection after the id ``after``; return those that match the filter.
+
+    It reads a single page, so that a caller can check its deadline between pages while matches are rare. Raises
+    UsageError, naming the fault, for an invalid filter.
+    """
     wanted = parse_filter(where)
     _check_fields(where)
     mine = and_(documents.c.collection_id == collection_id, documents.c.deleted_at.is_(None), *_demanded(wanted))
@@ -83,14 +86,14 @@ def following(tx: Transaction, collection_id: int, where: dict[str, Any], *, aft
 
 
 def _demanded(wanted: Clauses | None) -> list[ColumnElement[bool]]:
-    """The status that the filter demands: the database knows which documents have it, and of some there are few."""
+    """Return the filter's ``must`` condition on the status as SQL: the database finds rare statuses faster."""
     if wanted is None:
         return []
     matches = [one for one in wanted.must if isinstance(one, Match) and (one.key, one.how) == ("status", "value")]
     return [work.c.stage == one.operand for one in matches if isinstance(one.operand, str)]
 
 
-#: What a filter can ask for, beside all below ``metadata``.
+#: Fields that a filter may use, besides those below ``metadata``.
 FIELDS = (
     *("document", "status", "reason", "source", "source_type", "media_type", "path", "title", "size", "chunks"),
     *("revision", "changed_at", "error.stage", "error.type", "error.message"),
@@ -98,7 +101,7 @@ FIELDS = (
 
 
 def _check_fields(where: Any) -> None:
-    """Raise UsageError for a field that no document has: no document would meet the filter, and nobody would know why."""
+    """Raise UsageError for an unknown field: otherwise the filter would silently match no document."""
     if isinstance(where, list):
         for one in where:
             _check_fields(one)
@@ -114,7 +117,7 @@ def _check_fields(where: Any) -> None:
 
 
 def _payload(row: dict[str, Any]) -> dict[str, Any]:
-    """What the filter sees; absent values are left out, as in a point's payload."""
+    """Return the values that the filter is applied to. Absent values are left out, as in a point's payload."""
     row["changed_at"] = datetime.fromtimestamp(row["changed_at"], UTC).isoformat()
     row["metadata"] = row.pop("metadata_")
     return {name: value for name, value in row.items() if value is not None and name != "id"}

@@ -1,4 +1,4 @@
-"""Where one document of a collection is, as a search sees it: for who asks why it is not among the hits."""
+"""The state of one document as a search sees it, to explain why it is not among the hits."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from semantik_pipeline.ledger.tables import collections, documents, sources, wor
 
 @dataclass(frozen=True, kw_only=True)
 class Whereabouts:
-    """A document, and its unit in one generation; ``stage`` None: that generation has none of it yet.
+    """A document, and its unit in one generation. ``stage`` is None if it has no unit there yet.
 
-    ``indexed_epoch``: points of this epoch and later may be shown; None: none. ``reason`` says why it is skipped, in
-    quarantine (``error`` has its stage, type and message) or waits.
+    ``indexed_epoch``: points of this epoch and later may be shown (None: no points). ``reason``: why the document is
+    skipped or waits. ``error``: stage, type and message if it is in quarantine.
     """
 
     document_id: int
@@ -34,15 +34,18 @@ class Whereabouts:
 
     @property
     def searchable(self) -> bool:
-        """Whether a revision of it may be shown; it need not be the newest."""
+        """Whether search may show a revision of the document, not necessarily the newest."""
         return not self.deleted and self.goal == "indexed" and self.indexed_epoch is not None
 
 
 def find(
     tx: Transaction, collection: str, generation_id: int, name: str, principals: Collection[str] | None
 ) -> Whereabouts | None:
-    """The document of this unique id or path, else the one whose id or path ends with ``/name``; of several the one that
-    can be found, or else lives. None: there is none that is open to these principals (None: all are)."""
+    """Return the document with this unique id or path, or else one whose id or path ends with ``/name``.
+
+    Of several, prefer live ones, and among them those that search can find. Returns None if there is no such document
+    that is open to these principals (None: all are).
+    """
     here = and_(collections.c.name == collection, open_to(tx, principals))
     exact = or_(documents.c.unique_id == name, documents.c.file_path == name)
     tail = [column.endswith(f"/{name}", autoescape=True) for column in (documents.c.unique_id, documents.c.file_path)]

@@ -1,8 +1,8 @@
-"""The words of each generation's documents, so that a query's typing errors are seen and mended.
+"""The words of each generation's documents, so that typing errors in queries can be detected and corrected.
 
-A word has a *witness*: a document, and the epoch of its chunk rows in which the word stands. When that document is
-deleted, or says something else, the word has no witness any more, and goes with the next sweep unless another document
-is found to have it. So nothing is counted down, and nothing is written when documents are indexed or deleted.
+A word has a *witness*: a document and the epoch of its chunk rows that contain the word. When that document is deleted
+or its text changes, the word loses its witness. The next sweep deletes it, unless another document is found to contain
+it. So there are no counters to decrease, and indexing or deleting a document writes nothing here.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from semantik_pipeline.ledger.database.connection import Transaction, insert_for
 from semantik_pipeline.ledger.database.questions import Question
 from semantik_pipeline.ledger.tables import chunks, documents, words, work
 
-#: Chunk rows that are in memory at once while words are learned.
+#: Chunk rows held in memory at once while words are learned.
 PIECE = 1000
 
-#: Rows that one transaction of a sweep looks at, or removes.
+#: Rows that one transaction of a sweep reads or deletes.
 SWEPT = 2000
 
-#: Condition, as the index has it: the words of the chunk rows behind the unit's points are not learned.
+#: Condition: the words of the chunk rows behind the unit's points are not learned yet. Same text as in the index.
 _UNLEARNED = text("coalesce(learned_epoch, -1) <> indexed_chunks_epoch")
 
 _LAST = "\U0010ffff"
@@ -45,8 +45,11 @@ _LAST = "\U0010ffff"
 
 @dataclass(frozen=True, kw_only=True)
 class Unlearned:
-    """A document whose words are to be learned, in a generation. ``epoch`` is that of its ``chunks`` rows; ``gone``: it
-    was deleted, and has none to teach."""
+    """A document whose words are to be learned, in one generation.
+
+    ``epoch``: of its chunk rows. ``chunks``: their number. ``gone``: the document is no longer indexed, so it has no
+    words.
+    """
 
     generation_id: int
     document_id: int
@@ -57,7 +60,7 @@ class Unlearned:
 
 @dataclass(frozen=True, kw_only=True)
 class Lost:
-    """A word without a witness, and its row."""
+    """A word that has lost its witness. ``id``: of its row."""
 
     id: int
     generation_id: int
@@ -65,7 +68,7 @@ class Lost:
 
 
 def unlearned(tx: Transaction, *, limit: int) -> list[Unlearned]:
-    """Documents whose words are to be learned, of one generation."""
+    """Return up to ``limit`` documents whose words are to be learned, all of one generation."""
     columns = (work.c.generation_id, work.c.document_id, work.c.indexed_chunks_epoch, work.c.chunks, work.c.goal)
     rows = tx.execute(select(*columns).where(_UNLEARNED).order_by(work.c.generation_id).limit(limit)).all()
     return [
@@ -76,8 +79,10 @@ def unlearned(tx: Transaction, *, limit: int) -> list[Unlearned]:
 
 
 def texts(tx: Transaction, units: Sequence[Unlearned]) -> Iterator[tuple[Unlearned, list[str]]]:
-    """Each of these units of one generation with its document's title, and all that stands in its chunk rows; a large one
-    comes in pieces."""
+    """Yield (unit, texts) with the titles and chunk texts of these units, which must be of one generation.
+
+    A unit comes several times: once with its title and once for each chunk row.
+    """
     by_id = {unit.document_id: unit for unit in units}
     titles = select(documents.c.id, documents.c.title).where(documents.c.id.in_(sorted(by_id)))
     yield from ((by_id[id], [title or ""]) for id, title in tx.execute(titles))
@@ -95,7 +100,7 @@ def texts(tx: Transaction, units: Sequence[Unlearned]) -> Iterator[tuple[Unlearn
 
 
 def _pieces(units: Sequence[Unlearned]) -> Iterator[tuple[list[Unlearned], int]]:
-    """Units of which up to PIECE chunks are read together, and the ordinal of the first."""
+    """Yield (units to read together, first ordinal), so that at most PIECE chunks are read at once."""
     some: list[Unlearned] = []
     for unit in units:
         if some and sum(one.chunks for one in some) + unit.chunks > PIECE:
@@ -110,8 +115,10 @@ def _pieces(units: Sequence[Unlearned]) -> Iterator[tuple[list[Unlearned], int]]
 
 
 def learn(tx: Transaction, found: Mapping[Unlearned, Collection[str]]) -> int:
-    """Keep the words of these units of one generation, but not of those that were revised since. Returns how many
-    documents were learned."""
+    """Store the words of these units, which must be of one generation. Units that were revised since are skipped.
+
+    Returns the number of learned documents.
+    """
     by_id = {unit.document_id: unit for unit in found}
     generation_id = next(iter(found)).generation_id
     which = and_(work.c.generation_id == generation_id, work.c.document_id.in_(sorted(by_id)), _UNLEARNED)
@@ -132,7 +139,7 @@ def learn(tx: Transaction, found: Mapping[Unlearned, Collection[str]]) -> int:
 
 
 def _put(tx: Transaction, generation_id: int, witnesses: Mapping[str, tuple[int, Unlearned]]) -> None:
-    """In the order of the words, so that two writers never wait for each other."""
+    """Insert words, or update their counts and witnesses. Rows are in word order, so that writers can't deadlock."""
     if tx.dialect.name == "sqlite":
         statement = insert_for(tx, words)
         new = statement.excluded
@@ -174,11 +181,11 @@ _PUT = text(
 )
 
 
-# -- asking ------------------------------------------------------------------------------------------------------------
+# -- queries -----------------------------------------------------------------------------------------------------------
 
 
 def known(engine: Engine, generation_id: int, asked: Collection[str]) -> set[str]:
-    """Those of the words that the generation has."""
+    """Return those of the words that the generation has."""
     return {word for (word,) in _KNOWN.asked(engine, generation=generation_id, words=sorted(asked))}
 
 
@@ -199,9 +206,11 @@ def resembling(
     after: str = "",
     limit: int,
 ) -> list[tuple[str, int]]:
-    """``(word, documents)`` of the generation's words that have the first ``beginning`` or the last ``end`` letters of the
-    word, and differ from it in length by ``longer`` at most; and of ``others``. The first ``limit`` behind ``after``, in
-    order."""
+    """Return up to ``limit`` pairs ``(similar word, documents)``, in word order, after the word ``after``.
+
+    A word is similar to ``word`` if it has the same first ``beginning`` or last ``end`` letters, or is one of ``others``;
+    and if its length differs by at most ``longer``.
+    """
     first, last = word[:beginning], word[: len(word) - end - 1 : -1]
     length = func.length(words.c.word).between(len(word) - longer, len(word) + longer)
     ways = (
@@ -211,21 +220,22 @@ def resembling(
     )
     behind = words.c.word > literal(after, Text())
     columns = select(words.c.word, words.c.documents).where(words.c.generation_id == generation_id, length, behind)
-    alike = union(*(columns.where(way) for way in ways)).subquery()  # each by an index of its own
+    alike = union(*(columns.where(way) for way in ways)).subquery()  # a union, so that each way can use an index
     rows = tx.execute(select(alike.c.word, alike.c.documents).order_by(alike.c.word).limit(limit)).all()
     return [(row[0], row[1]) for row in rows]
 
 
 def _begins(column: ColumnElement[str], beginning: str) -> ColumnElement[bool]:
-    # Parameters of the column's own type would be cast to it, which Postgres does not take with an order of its own.
+    # Plain Text parameters: those of the column's own type would be cast to it, and PostgreSQL rejects a cast to a type
+    # with a collation.
     return column.between(literal(beginning, Text()), literal(beginning + _LAST, Text()))
 
 
-# -- forgetting --------------------------------------------------------------------------------------------------------
+# -- sweeping ----------------------------------------------------------------------------------------------------------
 
 
 def _witnessed() -> ColumnElement[bool]:
-    """Condition: the witness still says it."""
+    """Condition: the word's witness is still valid."""
     return exists().where(
         work.c.document_id == words.c.document_id,
         work.c.generation_id == words.c.generation_id,
@@ -235,8 +245,8 @@ def _witnessed() -> ColumnElement[bool]:
 
 
 def lost(tx: Transaction, *, after: int) -> tuple[list[Lost], int | None]:
-    """Words without a witness among the next SWEPT rows behind this id, and the id after which to go on; None: all are
-    looked at."""
+    """Return the words without a witness among the next SWEPT rows after the id ``after``, and the id after which to
+    continue, or None at the end."""
     behind = select(words.c.id).where(words.c.id > after).order_by(words.c.id)
     last = tx.execute(behind.offset(SWEPT - 1).limit(1)).scalar_one_or_none()
     part = words.c.id > after if last is None else words.c.id.between(after + 1, last)
@@ -246,11 +256,13 @@ def lost(tx: Transaction, *, after: int) -> tuple[list[Lost], int | None]:
 
 
 def settle(tx: Transaction, some: Sequence[Lost], witnesses: Mapping[Lost, tuple[int, int]]) -> None:
-    """Give lost words their new witnesses, (document id, epoch of its chunk rows); the others go, unless somebody has
-    learned them again meanwhile."""
+    """Give lost words their new witnesses (document id, epoch of its chunk rows), and delete those without one.
+
+    Words that were learned again meanwhile are left as they are.
+    """
     which = and_(among(words.c.id, sorted(one.id for one in some)), ~_witnessed())
     rows = select(words.c.id, words.c.generation_id, words.c.word).where(which)
-    # locked in the order in which words are learned, so that neither waits for the other
+    # locked in the same order as in learn(), so that the two can't deadlock
     locked = rows.order_by(words.c.generation_id, words.c.word).with_for_update()
     left = {Lost(id=row[0], generation_id=row[1], word=row[2]) for row in tx.execute(locked)}.intersection(some)
     found = [(one.id, *witnesses[one]) for one in left if one in witnesses]
@@ -260,14 +272,16 @@ def settle(tx: Transaction, some: Sequence[Lost], witnesses: Mapping[Lost, tuple
 
 
 def epochs(tx: Transaction, generation_id: int, document_ids: Collection[int]) -> dict[int, int]:
-    """document id -> the epoch of the chunk rows behind its points."""
+    """Return document id -> epoch of the chunk rows behind its points, for indexed documents."""
     which = and_(work.c.generation_id == generation_id, work.c.document_id.in_(sorted(document_ids)))
     query = select(work.c.document_id, work.c.indexed_chunks_epoch).where(which, work.c.goal == "indexed")
     return {row[0]: row[1] for row in tx.execute(query) if row[1] is not None}
 
 
 def forget(tx: Transaction, generation_id: int) -> bool:
-    """Remove some of the words of a generation that is gone; returns whether there may be more. SQLite gives its number
-    to another one."""
+    """Delete up to SWEPT words of a removed generation. Returns whether more may be left.
+
+    They must not stay: SQLite may reuse the generation's id.
+    """
     some = select(words.c.id).where(words.c.generation_id == generation_id).limit(SWEPT)
     return tx.execute(delete(words).where(words.c.id.in_(some.scalar_subquery()))).rowcount == SWEPT
