@@ -1,8 +1,8 @@
-"""How an operation ends: its counts, and what they make of it. A success has no document missing.
+"""How an operation ends: its counts, and the outcome that follows. It succeeds only if no document is missing.
 
-Documents of an operation are its *items* (new, changed, deleted, resumed, retried ...), and those that its runs named
-and found unchanged. What a later sync of the same source would overwrite, who was seen unchanged, is kept before it
-begins (:func:`keep_seen`).
+The documents of an operation are its *items* (new, changed, deleted, resumed, retried ...), and the documents that its
+runs named and found unchanged. The next run of a source overwrites which documents were seen, so the counts of the
+unchanged ones are stored before it begins (:func:`keep_seen`).
 """
 
 from __future__ import annotations
@@ -24,23 +24,27 @@ from semantik_pipeline.ledger.tables import (
     work,
 )
 
-#: Kinds of items that a caller gave, where no source of the operation named them.
+#: Kinds of the items of pushed documents, which no source of the operation names.
 GIVEN = ("new", "changed", "unchanged")
 
-#: In the detail of an operation that could not go on, though no source of it failed: why.
+#: Key in the ``detail`` of an operation that could not continue although none of its sources failed: the reason.
 FAILURE = "failure"
 
-#: What stands in the place of a document's change hint while its source could not read it. No source gives such a hint, so
-#: every run fetches it.
+#: The change hint of a document that its source could not read. No source gives such a hint, so every run fetches the
+#: document.
 NOT_READ = "(could not be read)"
 
-#: The kind of items whose points are written anew for other principals; no run named them.
+#: The kind of items whose points are written again for new principals. No run of the operation names them.
 PERMITTED = "permitted"
 
 
 def outcome(tx: Transaction, operation_id: int, counted: dict[str, Any]) -> str:
-    """``cancelled``: somebody cancelled it, or another operation took a source of it over. ``failed``: a source could
-    not be read to its end. ``degraded``: a document, of any generation, is in quarantine, or something could not be read."""
+    """The outcome of an operation that has these counts.
+
+    ``cancelled``: it was cancelled, or another operation took over one of its sources. ``failed``: a source could not
+    be read to its end, or the operation could not continue. ``degraded``: a document is in quarantine, in any
+    generation, or a part of a source could not be read. ``succeeded``: anything else.
+    """
     given = tx.execute(select(operations.c.outcome).where(operations.c.id == operation_id)).scalar_one()
     if given is not None:
         return given
@@ -53,14 +57,15 @@ def outcome(tx: Transaction, operation_id: int, counted: dict[str, Any]) -> str:
 
 
 def counts(tx: Transaction, operation_id: int) -> dict[str, Any]:
-    """Documents and chunks of an operation. ``seen`` = new + changed + unchanged + skipped; the quarantined ones that are
-    counted with them are among them. An operation that reads no source (a rerun, a restore, a repair) has seen all of its
-    documents.
+    """Numbers of documents and chunks of an operation.
 
-    ``superseded``: items of which another operation has a newer revision. ``cancelled``: documents that it parked, whose
-    chunks are not counted. ``unread``: documents that their sources could not read; what is known of them stays.
-    ``quarantined``: all of its documents in quarantine, those too that it took over and no source
-    named: they decide its outcome.
+    ``documents``: ``seen`` = new + changed + unchanged + skipped. Its ``quarantined`` counts documents among these. An
+    operation without sources (a rerun, a restore, a repair) has seen all of its documents.
+
+    ``superseded``: items of which another operation has a newer revision. ``cancelled``: documents that it parked;
+    their chunks are not counted. ``unread``: documents that their sources could not read; their stored state stays.
+    ``quarantined`` (at the top level): all documents in quarantine, also those that the operation took over and that no
+    source named. It decides the outcome. ``taken_over`` and ``errors``: messages.
     """
     total: Counter[str] = Counter()
     lost, reads = 0, _reads(tx, operation_id)
@@ -97,26 +102,26 @@ def counts(tx: Transaction, operation_id: int) -> dict[str, Any]:
 
 
 def _reads(tx: Transaction, operation_id: int) -> bool:
-    """Whether the operation has sources, and not documents alone."""
+    """Whether the operation has sources, rather than only items."""
     mine = select(operation_sources.c.source_id).where(operation_sources.c.operation_id == operation_id)
     return tx.execute(mine.limit(1)).first() is not None
 
 
 def _items(tx: Transaction, operation_id: int) -> Any:
-    """Items by what became of them. Those of a revision that is no longer the document's keep their first kind."""
+    """Items counted by their result. Items that a newer revision has superseded are counted by their first kind."""
     current = work.c.revision == operation_items.c.revision
     kind = operation_items.c.kind
     gone = case((current, documents.c.deleted_at.is_not(None)), else_=kind == "deleted")
     category = case(
         (gone, "deleted"),
         (and_(current, work.c.goal == "skipped"), "skipped"),
-        (kind == "deleted", "changed"),  # it came again within the operation
+        (kind == "deleted", "changed"),  # deleted, and then found again within the operation
         (kind.in_(("new", "changed")), kind),
         else_="unchanged",
     )
     run, last = operation_sources.c.run, documents.c.seen_run
     given = and_(operation_sources.c.source_id.is_(None), kind.in_(GIVEN)) | (kind == PERMITTED)
-    # below: a later run said that it is gone
+    # below -run: a later run reported the document as gone
     seen = case((or_(given, last >= run, last < -run), True), else_=False)
     parked = and_(current, work.c.held_by == operation_id, work.c.stage.in_(STAGES))
     query = (
@@ -150,8 +155,10 @@ def _items(tx: Transaction, operation_id: int) -> Any:
 
 
 def _bystanders(tx: Transaction, operation_id: int) -> list[dict[str, int]]:
-    """For each source: ``unchanged``, ``skipped``, ``quarantined``, ``unread`` and ``chunks`` of what was named and not
-    touched."""
+    """Counts for each source, of the documents that the operation's run named and that are not among its items.
+
+    The keys are ``unchanged``, ``skipped``, ``quarantined``, ``unread`` and ``chunks``.
+    """
     mine = operation_sources.c.operation_id == operation_id
     runs = tx.execute(select(operation_sources.c.source_id, operation_sources.c.run).where(mine)).all()
     kept = tx.execute(select(operations.c.result).where(operations.c.id == operation_id)).scalar_one() or {}
@@ -191,8 +198,10 @@ def _untouched(tx: Transaction, operation_id: int, source_id: int, run: int) -> 
 
 
 def keep_seen(tx: Transaction, source_id: int, run: int) -> None:
-    """A new run of the source is about to start: keep what unfinished operations saw unchanged in run ``run``, and what
-    that run could not read."""
+    """Store, before a new run of the source begins, what its run ``run`` saw unchanged and could not read.
+
+    Both go to the ``result`` of each unfinished operation that has this run.
+    """
     those = and_(
         operation_sources.c.source_id == source_id,
         operation_sources.c.run == run,
@@ -212,13 +221,13 @@ def keep_seen(tx: Transaction, source_id: int, run: int) -> None:
 
 
 def source_errors(tx: Transaction, operation_id: int) -> list[str]:
-    """Why sources of the operation could not be read to their end, or why it could not go on."""
+    """Messages: why sources of the operation could not be read to their end, or why it could not continue."""
     detail = tx.execute(select(operations.c.detail).where(operations.c.id == operation_id)).scalar_one() or {}
     return [*_parts(tx, operation_id, "failed"), *([detail[FAILURE]] if FAILURE in detail else [])]
 
 
 def problems(tx: Transaction, operation_id: int) -> list[str]:
-    """What the operation's own runs of its sources could not read, whatever later runs could."""
+    """Messages: what the operation's own runs could not read in its sources, regardless of later runs."""
     read = and_(operation_sources.c.operation_id == operation_id, operation_sources.c.run == sources.c.run)
     query = (
         select(sources.c.problems).join(operation_sources, operation_sources.c.source_id == sources.c.id).where(read)
@@ -229,14 +238,14 @@ def problems(tx: Transaction, operation_id: int) -> list[str]:
 
 
 def _parts(tx: Transaction, operation_id: int, state: str) -> list[str]:
-    """What is noted on sources whose part of the operation ended so."""
+    """The messages of the operation's sources whose part in it is in this ``state``."""
     ended = and_(operation_sources.c.operation_id == operation_id, operation_sources.c.state == state)
     noted = select(operation_sources.c.error).where(ended, operation_sources.c.error.is_not(None))
     return list(tx.execute(noted.order_by(operation_sources.c.source_id)).scalars())
 
 
 def _in_quarantine() -> ColumnElement[bool]:
-    """The document is in quarantine in a generation that is written to, not only in the active one."""
+    """Condition: the document is in quarantine in any generation that is not retired, not just in the active one."""
     elsewhere = work.alias()
     lost = (
         select(elsewhere.c.document_id)
@@ -247,12 +256,12 @@ def _in_quarantine() -> ColumnElement[bool]:
 
 
 def unread() -> ColumnElement[bool]:
-    """The source could not read the document the last time."""
+    """Condition: the document is live, and its source could not read it at the last attempt."""
     return and_(documents.c.change_hint == NOT_READ, documents.c.deleted_at.is_(None))
 
 
 def _active_work() -> ColumnElement[bool]:
-    """The document's unit in its collection's active generation."""
+    """Join condition: the document's unit in the active generation of its collection."""
     active = (
         select(generations.c.id)
         .where(generations.c.collection_id == documents.c.collection_id, generations.c.state == "active")
