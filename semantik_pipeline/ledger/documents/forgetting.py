@@ -71,7 +71,7 @@ SWEPT = 2000
 
 
 def sweep_embeddings(tx: Transaction, *, older_than: float, after: int = 0) -> int | None:
-    """Delete unreferenced embeddings older than ``older_than`` seconds among the next SWEPT rows after the id ``after``.
+    """Delete unreferenced embeddings older than ``older_than`` seconds among the next SWEPT rows after id ``after``.
 
     Returns the id after which to continue, or None at the end.
     """

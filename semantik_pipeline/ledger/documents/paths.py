@@ -25,11 +25,11 @@ def documents_at(
 ) -> tuple[list[int], bool]:
     """Return (ids of documents whose path matches one of the patterns, False), of the generation's collection.
 
-    If more than ``limit`` match, return (ids of the documents that match none, True) instead. Raises ValueError if there
-    are more than ``limit`` of those, too. Documents that are not open to these principals (None: all are) are ignored.
+    If more than ``limit`` match, return (ids of the documents that match none, True) instead. Raises ValueError if
+    there are too many of both. Documents that are not open to these principals (None: all are) are ignored.
 
     In a pattern, ``*`` matches any characters (also ``/``) and ``?`` matches one; case is ignored. A pattern can match
-    from the start of any folder or file name in the path, but one that starts with ``/`` only from the start of the path.
+    from the start of any folder or file name in the path; one that starts with ``/`` only from the start of the path.
     A pattern that matches a folder matches everything inside: ``docs``, ``docs/`` and ``docs/*`` are the same.
     """
     mine = select(generations.c.collection_id).where(generations.c.id == generation_id).scalar_subquery()

@@ -208,8 +208,8 @@ def resembling(
 ) -> list[tuple[str, int]]:
     """Return up to ``limit`` pairs ``(similar word, documents)``, in word order, after the word ``after``.
 
-    A word is similar to ``word`` if it has the same first ``beginning`` or last ``end`` letters, or is one of ``others``;
-    and if its length differs by at most ``longer``.
+    A word is similar to ``word`` if it has the same first ``beginning`` or last ``end`` letters, or is one of
+    ``others``; and if its length differs by at most ``longer``.
     """
     first, last = word[:beginning], word[: len(word) - end - 1 : -1]
     length = func.length(words.c.word).between(len(word) - longer, len(word) + longer)

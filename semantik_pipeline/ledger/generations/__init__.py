@@ -1,1 +1,1 @@
-"""Builds of an index beside the one that search reads: estimated, filled, compared with the store, switched to, retired."""
+"""Generations: estimating, building and comparing a new index beside the active one, switching to it, retiring it."""

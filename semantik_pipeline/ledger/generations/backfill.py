@@ -1,4 +1,4 @@
-"""Filling a build: every live document gets a unit in the new generation, a batch at a time, where the last one ended."""
+"""Backfilling a build: every live document gets a unit in the new generation, one batch per call, in order of ids."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from semantik_pipeline.ledger.operations.lifecycle import note_items
 from semantik_pipeline.ledger.queue.work import REBUILD_LANE
 from semantik_pipeline.ledger.tables import documents, work
 
-#: Documents that one transaction takes.
+#: Documents in one batch, which is one transaction.
 BATCH = 500
 
 
 def step(tx: Transaction, build: Build) -> bool:
-    """Give the next documents their units; call with the build taken. Returns whether there may be more.
+    """Create the units of the next batch of documents. Returns whether there may be more. Call with the build taken.
 
-    A document that arrived after the build began has one, which is left as it is. What never had a body (it could not be
-    fetched, or there is nothing to index) begins at its end.
+    A document that arrived after the build began already has a unit, which is left as it is. A document that never had
+    a body (it could not be fetched, or there is nothing to index) starts in its final state: quarantined or skipped.
     """
     after = build.progress.get("after", 0)
     columns = (documents.c.id, documents.c.source_id, documents.c.revision, documents.c.content_hash)

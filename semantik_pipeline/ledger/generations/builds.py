@@ -1,9 +1,11 @@
-"""Builds of a collection's index beside the one that search reads: begun, filled, verified, switched to, kept, retired.
+"""Builds: generations that are being built beside the active one.
 
-A generation is ``building``, then ``active`` (the collection's one that search reads), then ``kept`` (written to, so that
-a rollback loses nothing), then ``retired`` (its rows and its index are on their way out). Whoever writes revisions locks
-the collection for that long (:func:`revisions.live_generations`), and whoever changes the set of its generations locks it
-against them: so nothing arrives in one of two generations alone.
+A generation is ``building``, then ``active`` (search reads it), then ``kept`` (still written to, so that a rollback
+loses nothing), then ``retired`` (its rows and its index are being removed).
+
+A transaction that writes revisions takes a shared lock on the collection (:func:`revisions.live_generations`). One that
+changes the set of its generations takes an exclusive lock (:func:`lock`). So every revision is written to all live
+generations.
 """
 
 from __future__ import annotations
@@ -22,7 +24,11 @@ from semantik_pipeline.ledger.tables import chunks, collections, documents, gene
 
 @dataclass(frozen=True, kw_only=True)
 class Frozen:
-    """What a generation is made of: the configuration that was wanted, frozen, and what that means for its results."""
+    """The frozen settings of a new generation.
+
+    ``wanted``: the collection's configuration. ``config``: the frozen options that shape output. ``fingerprints``:
+    stage -> fingerprint. ``plugins``: plugin -> version.
+    """
 
     wanted: dict[str, Any]
     config: dict[str, Any]
@@ -33,7 +39,8 @@ class Frozen:
 
 @dataclass(frozen=True, kw_only=True)
 class Build:
-    """A generation that is being built. ``progress``: ``phase`` (backfilling, building, verifying) and what each keeps."""
+    """A generation that is being built. ``progress``: its ``phase`` (backfilling, building, verifying), and values that
+    the phases store."""
 
     generation_id: int
     collection_id: int
@@ -49,15 +56,15 @@ class Build:
 
 
 def lock(tx: Transaction, collection_id: int) -> None:
-    """Keep everybody else from writing revisions of the collection, and from changing its generations."""
+    """Lock the collection: no other transaction can write revisions of it or change its generations."""
     mine = select(collections.c.id).where(collections.c.id == collection_id)
-    tx.execute(mine.with_for_update(key_share=True)).one()  # rows that refer to it may be written meanwhile
+    tx.execute(mine.with_for_update(key_share=True)).one()  # key_share: rows that refer to it can still be written
 
 
 def begin(tx: Transaction, collection: Collection, frozen: Frozen, operation_id: int) -> int:
-    """A generation that is being built: whatever arrives from here on is written to it too.
+    """Create a generation in state ``building`` and return its id. From then on, new revisions are written to it, too.
 
-    Raises Conflict, naming the operation, if the collection has one already.
+    Raises Conflict, naming the other operation, if the collection is already being rebuilt.
     """
     lock(tx, collection.id)
     there = and_(generations.c.collection_id == collection.id, generations.c.state == "building")
@@ -99,20 +106,23 @@ _BUILD = (
 
 
 def building(tx: Transaction) -> list[Build]:
-    """Every build that is not at its end."""
+    """Return all builds in progress, ordered by generation."""
     return [_build(row) for row in tx.execute(_BUILD)]
 
 
 def of_operation(tx: Transaction, operation_id: int) -> Build | None:
-    """The build that the operation carries out; None if it carries out none, or its build is at its end."""
+    """Return the build in progress that belongs to the operation, or None."""
     row = tx.execute(_BUILD.where(generations.c.operation_id == operation_id)).first()
     return _build(row) if row else None
 
 
 def take(tx: Transaction, generation_id: int) -> Build | None:
-    """The build and its operation, locked for this transaction; None if somebody else has one, or it has ended."""
+    """Lock the build and its operation for this transaction and return the build.
+
+    None: another transaction has locked one of them, or the build has ended.
+    """
     mine = _BUILD.where(generations.c.id == generation_id)
-    # rows that refer to them may be written meanwhile
+    # key_share: rows that refer to them can still be written
     mine = mine.with_for_update(of=[generations, operations], key_share=True, skip_locked=True)
     row = tx.execute(mine).first()
     return _build(row) if row else None
@@ -132,15 +142,18 @@ def _build(row: Any) -> Build:
 
 
 def note(tx: Transaction, generation_id: int, **progress: Any) -> None:
-    """Keep how far the build is."""
+    """Update values in the build's progress."""
     kept = select(generations.c.build).where(generations.c.id == generation_id)
     build = {**(tx.execute(kept.with_for_update(key_share=True)).scalar_one_or_none() or {}), **progress}
     tx.execute(update(generations).where(generations.c.id == generation_id).values(build=build))
 
 
 def begun_with(tx: Transaction, collection_id: int, before: Any, after: Any) -> None:
-    """The collection's configuration is another one, and nobody asked for that: a build that was begun with the one
-    ``before`` counts as begun with this one, so that it takes its place when it is switched to."""
+    """Record that the collection's configuration changed from ``before`` to ``after`` by a switch, not by a person.
+
+    A build that began with ``before`` counts as begun with ``after``. So a later switch to it still replaces the
+    collection's configuration, as nobody has chosen another one since.
+    """
     mine = and_(generations.c.collection_id == collection_id, generations.c.state == "building")
     for generation_id, build in tx.execute(select(generations.c.id, generations.c.build).where(mine)).all():
         if (build or {}).get("config_before") == before:
@@ -148,7 +161,10 @@ def begun_with(tx: Transaction, collection_id: int, before: Any, after: Any) -> 
 
 
 def taken_to_verify(tx: Transaction, build: Build, worker: str, *, seconds: float) -> bool:
-    """Whether the build is this worker's to verify, from now for so many seconds. Call with the build taken."""
+    """Reserve the build's verification for this worker for ``seconds``. Call with the build taken.
+
+    Returns False if it is reserved for another worker.
+    """
     verifier = build.progress.get("verifier") or {}
     clock = tx.execute(select(now())).scalar_one()
     if verifier.get("worker") not in (None, worker) and verifier.get("until", 0) > clock:
@@ -159,18 +175,18 @@ def taken_to_verify(tx: Transaction, build: Build, worker: str, *, seconds: floa
 
 
 def seconds_verifying(tx: Transaction, build: Build) -> float:
-    """Seconds since the build was first verified."""
+    """Return the seconds since the build's verification first began."""
     clock = tx.execute(select(now())).scalar_one()
     return clock - (build.progress.get("verifying_since") or clock)
 
 
 def accepts_losses(tx: Transaction, build: Build) -> bool:
-    """Whether whoever asked for the build said that documents may be missing from it."""
+    """Whether the request for the build accepted that documents may be missing from it."""
     detail = tx.execute(select(operations.c.detail).where(operations.c.id == build.operation_id)).scalar_one()
     return bool((detail or {}).get("accept_losses"))
 
 
-# -- what is left ------------------------------------------------------------------------------------------------------
+# -- remaining work ----------------------------------------------------------------------------------------------------
 
 
 def _live(build: Build) -> ColumnElement[bool]:
@@ -178,9 +194,11 @@ def _live(build: Build) -> ColumnElement[bool]:
 
 
 def awaited(build: Build, *, but_arrivals: bool) -> ColumnElement[bool]:
-    """Condition: units of the build that some stage is still to work on, deletions too. ``but_arrivals`` leaves out those
-    of revisions that came meanwhile and that the active generation has not finished either, unless search finds an older
-    revision of the document there and none here."""
+    """Return the condition for units of the build that are still at a stage, deletions included.
+
+    ``but_arrivals`` leaves out units of new revisions that the active generation has not finished either, unless search
+    finds an older revision of the document in the active generation and none in the build.
+    """
     mine = and_(work.c.generation_id == build.generation_id, work.c.stage.in_(STAGES))
     if not but_arrivals:
         return mine
@@ -195,22 +213,25 @@ def awaited(build: Build, *, but_arrivals: bool) -> ColumnElement[bool]:
 
 
 def is_unfinished(tx: Transaction, build: Build, *, but_arrivals: bool = False) -> bool:
-    """Whether the build waits for a unit: see :func:`awaited`. It reads up to the first one, stage by stage in the order of
-    an index: for any unit of them all PostgreSQL reads the whole table, as long as it believes that there are many."""
+    """Whether the build waits for any unit (:func:`awaited`).
+
+    One query per stage, ordered like an index, so that only the first unit is read. With a single query PostgreSQL
+    scans the whole table, as long as its statistics say that there are many such units.
+    """
     mine = awaited(build, but_arrivals=but_arrivals)
     first = select(work.c.document_id).order_by(work.c.stage).limit(1)
     return any(tx.execute(first.where(mine, work.c.stage.between(one, one))).first() for one in STAGES)
 
 
 def left(tx: Transaction, generation_id: int) -> int:
-    """Units of a generation that some stage is still to work on."""
+    """Return the number of units of a generation that are still at a stage."""
     mine = and_(work.c.generation_id == generation_id, work.c.stage.in_(STAGES))
     return tx.execute(select(func.count()).select_from(work).where(mine)).scalar_one()
 
 
 def losses(tx: Transaction, build: Build, *, limit: int) -> tuple[int, list[tuple[str, str]]]:
-    """Documents that search finds now and would not find in the build: how many, and ``(unique id, why)`` of some. Those
-    that some stage is still to work on are :func:`awaited`, not lost."""
+    """Return the documents that search finds now but would not find in the build: their number, and ``(unique id,
+    reason)`` of up to ``limit``. Documents that are still at a stage are :func:`awaited`, not lost."""
     mine = work.alias()
     found_now = and_(
         work.c.generation_id == build.active_generation, work.c.goal == "indexed", work.c.indexed_epoch.is_not(None)
@@ -237,7 +258,7 @@ def _why(error: dict[str, Any] | None, stage: str | None) -> str:
 
 
 def probes(tx: Transaction, generation_id: int, count: int) -> list[str]:
-    """The texts of chunks behind the points of a generation: all of them, or ``count`` at random."""
+    """Return texts of ``count`` random chunks that search can find in the generation (all, if there are fewer)."""
     shown = and_(
         work.c.generation_id == generation_id,
         work.c.goal == "indexed",
@@ -251,7 +272,7 @@ def probes(tx: Transaction, generation_id: int, count: int) -> list[str]:
 
 
 def counts(tx: Transaction, generation_id: int) -> dict[str, Any]:
-    """Documents and chunks of a generation, in the form of an operation's counts."""
+    """Return the numbers of documents and chunks of a generation, in the format of an operation's counts."""
 
     def number(condition: Any, what: Any = 1) -> Any:
         return func.coalesce(func.sum(case((condition, what), else_=0)), 0)

@@ -1,4 +1,4 @@
-"""Comparing the ledger with a store, point by point, and sending documents through ``upsert`` again."""
+"""Comparing the ledger with the vector store point by point, and sending documents through ``upsert`` again."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from semantik_pipeline.ledger.queue import fair_queue
 from semantik_pipeline.ledger.queue.work import ASIDE, FREED, STAGES
 from semantik_pipeline.ledger.tables import chunks, documents, work
 
-#: Documents that are compared at a time; no more than those that have about so many chunks together, but one at least.
+#: Size of a slice that is compared at once: SLICE documents, or fewer if they have CHUNKS chunks, but at least one.
 SLICE, CHUNKS = 2000, 20_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """A point that the store must hold: of which document, with which signature, and no older epoch than this."""
+    """A point that the store must hold. Its epoch must be ``epoch`` or later."""
 
     document_id: int
     signature: str
@@ -29,7 +29,7 @@ class Expected:
 
 
 def _shown(generation_id: int):
-    """Chunk rows that stand behind the points of a generation."""
+    """Condition: the chunk rows behind the points of a generation."""
     return and_(
         work.c.generation_id == generation_id,
         chunks.c.generation_id == generation_id,
@@ -39,7 +39,7 @@ def _shown(generation_id: int):
 
 
 def expected(tx: Transaction, generation_id: int, point_ids: Sequence[str]) -> dict[str, Expected]:
-    """What the ledger says of these points; a point that it doesn't know is left out."""
+    """Return point id -> what the ledger expects. Points that the ledger doesn't know are left out."""
     query = select(chunks.c.point_id, chunks.c.document_id, chunks.c.signature, work.c.indexed_epoch).join_from(
         chunks, work, _shown(generation_id)
     )
@@ -50,30 +50,31 @@ def expected(tx: Transaction, generation_id: int, point_ids: Sequence[str]) -> d
 
 
 def clock(tx: Transaction) -> float:
-    """The database's time, from which on a comparison takes what moves as moving."""
+    """Return the database's time. A comparison takes it at its start and passes it to :func:`in_flight`."""
     return tx.execute(select(now())).scalar_one()
 
 
 def in_flight(
     tx: Transaction, generation_id: int, document_ids: Sequence[int], *, since: float | None = None
 ) -> set[int]:
-    """Those of the documents that some stage is still to work on, or that moved ``since`` then: their points are, or were
-    meanwhile, in motion."""
+    """Return those of the documents whose points may be changing: still at a stage, or moved ``since`` that time."""
     moves = work.c.stage.in_(STAGES) if since is None else or_(work.c.stage.in_(STAGES), work.c.updated_at > since)
     mine = and_(work.c.generation_id == generation_id, among(work.c.document_id, document_ids), moves)
     return set(tx.execute(select(work.c.document_id).where(mine)).scalars())
 
 
 def points_at_rest(tx: Transaction, generation_id: int) -> int:
-    """How many points the store holds at least: those of documents that no stage is to work on. What was indexed of one
-    before it went into quarantine stays."""
+    """Return the least number of points that the store must hold: those of documents that are not at any stage.
+
+    A quarantined document keeps the points that were indexed before.
+    """
     at_rest = and_(_shown(generation_id), _AT_REST)
     return tx.execute(select(func.count()).select_from(work.join(chunks, at_rest))).scalar_one()
 
 
 def slice_end(tx: Transaction, generation_id: int, *, after: int | None) -> int | None:
-    """The last of the next SLICE documents of a generation, behind the id ``after``, or of those that have CHUNKS chunks;
-    None: there are no more than that."""
+    """Return the last document id of the next slice after the id ``after``: SLICE documents, or fewer that have CHUNKS
+    chunks together. None: the slice reaches to the end."""
     mine = and_(work.c.generation_id == generation_id, work.c.document_id > (after or 0))
     query = select(work.c.document_id, work.c.chunks).where(mine).order_by(work.c.document_id).limit(SLICE)
     rows = tx.execute(query).all()
@@ -88,8 +89,8 @@ def slice_end(tx: Transaction, generation_id: int, *, after: int | None) -> int 
 def point_counts(
     tx: Transaction, generation_id: int, *, after: int | None, upto: int | None
 ) -> list[tuple[int, str, int]]:
-    """``(document id, unique id, points the store must hold)`` of documents that are in the index, with ids behind ``after``
-    and up to ``upto``."""
+    """Return ``(document id, unique id, number of points the store must hold)`` of indexed documents, with ids after
+    ``after`` and up to ``upto``."""
     which = and_(
         work.c.generation_id == generation_id,
         work.c.indexed_epoch.is_not(None),
@@ -111,11 +112,13 @@ def point_counts(
 
 
 def upsert_again(tx: Transaction, generation_id: int, document_ids: Sequence[int], *, operation_id: int) -> int:
-    """Send documents that are at rest through ``upsert`` with a higher epoch: every point is written, older ones go.
-    Returns how many. Their sources are locked before the operation: see :func:`fair_queue.owners`.
+    """Send documents that are not at any stage through ``upsert`` again, with a higher epoch. Returns their number.
 
-    One in quarantine gets the points of the revision that was indexed before. It is set aside for that: what it was in
-    quarantine with lies in its progress, and ``upsert`` puts it back.
+    All their points are written, and older ones are deleted. Sources are locked before the operation
+    (:func:`fair_queue.owners`).
+
+    A quarantined document gets the points of the revision that was indexed before. Meanwhile, the values that it had in
+    quarantine are kept in its progress, under ASIDE; ``upsert`` restores them.
     """
     owned = fair_queue.owners(tx, document_ids)
     mine = and_(work.c.generation_id == generation_id, among(work.c.document_id, sorted(document_ids)), _AT_REST)
@@ -149,18 +152,18 @@ def _rewritten(row: Any, places: dict[int, float], kept: dict[str, Any] | None =
 
 _KEPT = ("error", "attempts", "chunks", "chunks_epoch", "embedded")
 
-#: Units whose points stay as they are until something comes.
+#: Condition: the unit's points don't change until something new arrives.
 _AT_REST = and_(
     or_(work.c.stage == "indexed", and_(work.c.stage == "quarantined", work.c.goal == "indexed")),
     work.c.indexed_chunks_epoch.is_not(None),
 )
 
-#: Units whose points were to go when it failed.
+#: Condition: the unit failed while its points were to be removed.
 _ON_ITS_WAY_OUT = and_(work.c.stage == "quarantined", work.c.goal != "indexed")
 
 
 def _shown_chunks() -> Any:
-    """How many chunk rows stand behind a unit's points."""
+    """Return a subquery: the number of chunk rows behind a unit's points."""
     mine = and_(
         chunks.c.generation_id == work.c.generation_id,
         chunks.c.document_id == work.c.document_id,

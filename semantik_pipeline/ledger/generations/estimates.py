@@ -1,4 +1,4 @@
-"""What a build would find in the ledger: how much there is, and how much of it is computed already."""
+"""Estimating a build: how much there is to process, and how much of it is already computed."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from semantik_pipeline.ledger.database.connection import Transaction
 from semantik_pipeline.ledger.documents.content import KEYS
 from semantik_pipeline.ledger.tables import chunks, documents, embeddings, extractions, operations, work
 
-#: Rows that one page reads.
+#: Rows in one page.
 PAGE = 2000
 
-#: Operations whose rate is believed: those that embedded so many chunks at least.
+#: Chunks that an operation must have embedded for its rate to count in :func:`embedding_rate`.
 ENOUGH = 50
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """A generation as search sees it, and how large its texts are on average, in characters."""
+    """The size of a generation as search sees it. ``characters``: average length of a chunk's text."""
 
     documents: int
     chunks: int
@@ -29,7 +29,7 @@ class Size:
 
 
 def size(tx: Transaction, collection_id: int, generation_id: int) -> Size:
-    """Live documents of the collection, and what the generation has of them."""
+    """Return the number of live documents in the collection, and the generation's chunks that search can find."""
     live = and_(documents.c.collection_id == collection_id, documents.c.deleted_at.is_(None))
     count = tx.execute(select(func.count()).select_from(documents).where(live)).scalar_one()
     text = func.length(chunks.c.text)
@@ -49,7 +49,7 @@ def _shown(generation_id: int) -> Any:
 
 
 def kinds_of_files(tx: Transaction, collection_id: int) -> Iterator[tuple[str | None, str | None]]:
-    """``(media type, path)`` of each live document with a body, page by page."""
+    """Yield ``(media type, path)`` of each live document with a body. Reads page by page."""
     after = 0
     columns = (documents.c.id, documents.c.media_type, documents.c.file_path)
     while True:
@@ -68,20 +68,20 @@ def kinds_of_files(tx: Transaction, collection_id: int) -> Iterator[tuple[str | 
 
 
 def unembedded(tx: Transaction, generation_id: int) -> int:
-    """Distinct model inputs of the generation's chunks whose embedding is not kept."""
+    """Return the number of distinct model inputs of the generation's chunks that have no stored embedding."""
     there = select(embeddings.c.id).where(embeddings.c.key == chunks.c.embed_key).exists()
     keys = select(func.count(chunks.c.embed_key.distinct())).select_from(work.join(chunks, _shown(generation_id)))
     return tx.execute(keys.where(~there)).scalar_one()
 
 
 def distinct_inputs(tx: Transaction, generation_id: int) -> int:
-    """Distinct model inputs of the generation's chunks."""
+    """Return the number of distinct model inputs of the generation's chunks."""
     keys = select(func.count(chunks.c.embed_key.distinct())).select_from(work.join(chunks, _shown(generation_id)))
     return tx.execute(keys).scalar_one()
 
 
 def inputs(tx: Transaction, generation_id: int) -> Iterator[list[str]]:
-    """The model inputs of the generation's chunks, page by page; texts that several chunks have come several times."""
+    """Yield the model inputs of the generation's chunks, page by page. Inputs that chunks share are repeated."""
     after = 0
     columns = (chunks.c.id, chunks.c.lead.concat(chunks.c.text))
     while True:
@@ -94,7 +94,7 @@ def inputs(tx: Transaction, generation_id: int) -> Iterator[list[str]]:
 
 
 def unextracted(tx: Transaction, generation_id: int, fingerprint: str) -> int:
-    """Distinct texts of the generation's chunks that an extractor of this fingerprint has not seen."""
+    """Return the number of distinct texts of the generation's chunks without a stored result for this fingerprint."""
     seen = and_(extractions.c.text_hash == chunks.c.text_hash, extractions.c.fingerprint == fingerprint)
     there = select(extractions.c.id).where(seen).exists()
     texts = select(func.count(chunks.c.text_hash.distinct())).select_from(work.join(chunks, _shown(generation_id)))
@@ -102,7 +102,7 @@ def unextracted(tx: Transaction, generation_id: int, fingerprint: str) -> int:
 
 
 def known_keys(tx: Transaction, keys: Sequence[str]) -> int:
-    """How many of these embeddings are kept."""
+    """Return how many of these embedding keys are stored."""
     found = 0
     for start in range(0, len(keys), KEYS):
         part = select(func.count()).select_from(embeddings).where(embeddings.c.key.in_(keys[start : start + KEYS]))
@@ -111,7 +111,7 @@ def known_keys(tx: Transaction, keys: Sequence[str]) -> int:
 
 
 def sample(tx: Transaction, collection_id: int, generation_id: int, count: int) -> list[dict[str, Any]]:
-    """Some documents that the generation shows, at random, with what the chunk stage needs of them."""
+    """Return ``count`` random documents that search finds in the generation, with the values the chunk stage needs."""
     columns = (
         documents.c.id,
         documents.c.content_hash,
@@ -132,7 +132,10 @@ def sample(tx: Transaction, collection_id: int, generation_id: int, count: int) 
 
 
 def embedding_rate(tx: Transaction, collection_id: int) -> float | None:
-    """Chunks a second of the collection's last operations that embedded many; None if there was none."""
+    """Return the highest rate, in chunks per second, of the last five operations that embedded ENOUGH chunks.
+
+    Looks at the collection's last 50 finished operations. None: there was no such operation.
+    """
     ended = and_(operations.c.collection_id == collection_id, operations.c.state == "finished")
     query = select(operations.c.result).where(ended).order_by(operations.c.id.desc()).limit(50)
     results = [result or {} for result in tx.execute(query).scalars()]

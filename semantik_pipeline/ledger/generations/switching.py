@@ -1,4 +1,4 @@
-"""Which generation search reads: the switch, the way back, and the end of those that nobody reads any more."""
+"""Switching search to another generation, rolling back, and removing generations that are no longer used."""
 
 from __future__ import annotations
 
@@ -18,31 +18,34 @@ from semantik_pipeline.ledger.generations.builds import Build
 from semantik_pipeline.ledger.queue.work import FREED, STAGES, UNIT, unit_of
 from semantik_pipeline.ledger.tables import collections, generations, operation_items, operations, work
 
-#: Documents of a retired generation whose rows one transaction removes.
+#: Documents of a retired generation whose rows one transaction deletes.
 BATCH = 500
 
-#: Its units that one transaction sets aside.
+#: Units of a retired generation that one transaction takes out of their stages.
 ASIDE = 2000
 
-#: In the ``build`` of a retired generation: up to which document its rows are removed.
+#: Key in the ``build`` of a retired generation: the last document id whose rows are deleted.
 _REMOVED_UPTO = "removed_upto"
 
-#: Seconds within which a writer notices that its lease is gone.
+#: Seconds after which any writer has noticed that its lease is gone.
 WRITERS = 30.0
 
-#: Seconds that a generation stays after nobody is sent to it any more: searches that began before end in it.
+#: Seconds that a generation stays after searches no longer start in it, so that running searches can finish.
 GRACE = 60.0
 
 
 def switch(tx: Transaction, build: Build, *, keep: float) -> None:
-    """Search reads the build from this commit on, index and model together. The generation before it is kept, and
-    written to, for ``keep`` seconds. Call with the build taken and the collection locked."""
+    """Make the build active: from this commit on, search reads it, index and model together.
+
+    The previous generation is kept, and written to, for ``keep`` seconds. Call with the build taken and the collection
+    locked.
+    """
     _activate(tx, build.collection_id, build.generation_id, keep=keep, before=build.progress.get("config_before"))
     builds.note(tx, build.generation_id, phase="done")
 
 
 def kept(tx: Transaction, collection: Collection) -> int:
-    """The generation that there is a way back to. Raises UsageError if none is kept any more."""
+    """Return the id of the kept generation to roll back to. Raises UsageError if none is kept."""
     mine = and_(generations.c.collection_id == collection.id, generations.c.state == "kept")
     newest = select(generations.c.id).where(mine).order_by(generations.c.activated_at.desc()).limit(1)
     generation_id = tx.execute(newest).scalar_one_or_none()
@@ -55,8 +58,10 @@ def kept(tx: Transaction, collection: Collection) -> int:
 
 
 def rollback(tx: Transaction, collection: Collection, generation_id: int, *, keep: float) -> bool:
-    """Search reads this kept generation again, and what was active is kept in its place. Returns False, and changes
-    nothing, if it is not the one to go back to; raises UsageError if none is kept any more."""
+    """Make a kept generation active again; the active one is kept instead.
+
+    Returns False, and changes nothing, if it is not the one to roll back to. Raises UsageError if none is kept.
+    """
     builds.lock(tx, collection.id)
     if kept(tx, collection) != generation_id:
         return False
@@ -67,9 +72,12 @@ def rollback(tx: Transaction, collection: Collection, generation_id: int, *, kee
 
 
 def _activate(tx: Transaction, collection_id: int, generation_id: int, *, keep: float, before: Any) -> None:
-    """Make it the collection's active generation. The configuration that it was wanted with becomes the collection's,
-    unless that is another one than ``before`` by now: then somebody wants something else meanwhile. Kept ones other than
-    the one that it replaces retire: there is one way back."""
+    """Make the generation active.
+
+    The collection gets the configuration from which the generation was frozen, but only if its configuration is still
+    ``before``: otherwise somebody has changed it meanwhile. Other kept generations are retired, so that there is only
+    one to roll back to.
+    """
     mine = generations.c.collection_id == collection_id
     older = and_(mine, generations.c.state == "kept", generations.c.id != generation_id)
     tx.execute(update(generations).where(older).values(retire_at=now() + GRACE))
@@ -89,7 +97,7 @@ def _activate(tx: Transaction, collection_id: int, generation_id: int, *, keep: 
 
 
 def aliases_owed(tx: Transaction) -> list[tuple[str, str]]:
-    """``(collection, index that search reads)`` where nobody has said that the store's alias names that index."""
+    """Return ``(collection, active index)`` where the store's alias is not known to point to that index."""
     owed = and_(generations.c.state == "active", generations.c.build["alias"].as_string() == ALIAS_OWED)
     there = and_(collections.c.id == generations.c.collection_id, collections.c.trashed_at.is_(None))
     query = select(collections.c.name, generations.c.index_name).join_from(collections, generations, there)
@@ -97,7 +105,7 @@ def aliases_owed(tx: Transaction) -> list[tuple[str, str]]:
 
 
 def alias_pointed(tx: Transaction, generation_id: int) -> bool:
-    """The alias names this generation's index; returns whether that is the one that search reads."""
+    """Record that the alias points to this generation's index. Returns False if the generation is not active."""
     mine = and_(generations.c.id == generation_id, generations.c.state == "active")
     if tx.execute(select(generations.c.id).where(mine).with_for_update(key_share=True)).first() is None:
         return False
@@ -106,7 +114,7 @@ def alias_pointed(tx: Transaction, generation_id: int) -> bool:
 
 
 def end(tx: Transaction, build: Build, outcome: str, **found: Any) -> None:
-    """The build's operation is over. ``found`` goes into its result, beside the counts."""
+    """Finish the build's operation. ``found`` is added to its result, besides the counts."""
     row = tx.execute(select(operations.c.created_at, now()).where(operations.c.id == build.operation_id)).one()
     errors = [found.pop("error")] if found.get("error") else []
     result = {
@@ -123,8 +131,11 @@ def end(tx: Transaction, build: Build, outcome: str, **found: Any) -> None:
 
 
 def abandon(tx: Transaction, operation_id: int) -> int | None:
-    """Give up what the operation builds: nothing is begun for it any more, and maintenance removes it, with the units in
-    hand (:func:`remove_rows`). Returns the generation; None if the operation builds none, or not any more."""
+    """Retire the generation that the operation builds. No unit of it is claimed any more, and maintenance removes it,
+    with the units that workers still hold (:func:`remove_rows`).
+
+    Returns the generation's id, or None if the operation has no build in progress.
+    """
     about = select(generations.c.id, generations.c.collection_id).where(
         generations.c.operation_id == operation_id, generations.c.state == "building"
     )
@@ -138,12 +149,12 @@ def abandon(tx: Transaction, operation_id: int) -> int | None:
     return row.id
 
 
-# -- the end of a generation ---------------------------------------------------------------------------------------------
+# -- removing a generation ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
 class Retired:
-    """A generation on its way out."""
+    """A retired generation, which is being removed."""
 
     generation_id: int
     index: str
@@ -154,12 +165,12 @@ def _over() -> ColumnElement[bool]:
 
 
 def any_due(tx: Transaction) -> bool:
-    """Whether a kept generation's time is over; takes no lock."""
+    """Whether a kept generation is due to retire. Takes no lock."""
     return tx.execute(select(generations.c.id).where(_over()).limit(1)).first() is not None
 
 
 def retire_due(tx: Transaction) -> list[int]:
-    """Retire the kept generations whose time is over; returns them."""
+    """Retire the kept generations that are due. Returns their ids."""
     over = _over()
     query = select(generations.c.id, generations.c.collection_id).where(over).order_by(generations.c.collection_id)
     retired = []
@@ -172,22 +183,22 @@ def retire_due(tx: Transaction) -> list[int]:
 
 
 def retired(tx: Transaction) -> list[Retired]:
-    """Generations whose rows or index are still there."""
+    """Return the retired generations, whose rows or index still exist."""
     query = select(generations.c.id, generations.c.index_name).where(generations.c.state == "retired")
     return [Retired(generation_id=row[0], index=row[1]) for row in tx.execute(query.order_by(generations.c.id))]
 
 
 def quiet(tx: Transaction, generation_id: int) -> bool:
-    """Whether nobody writes to the index of a generation that has no rows any more."""
+    """Whether no worker can still be writing to the index of a generation whose rows are deleted."""
     retire_at = select(func.coalesce(generations.c.retire_at, 0) <= now()).where(generations.c.id == generation_id)
     return bool(tx.execute(retire_at).scalar_one_or_none())
 
 
 def set_aside(tx: Transaction, generation_id: int, *, after: int) -> int | None:
-    """Take up to ASIDE units of a retired generation, of documents behind the id ``after``, out of their stages; returns
-    the id behind which to go on, or None. Whoever claims reads past what waits at a stage, and the rows take long to go.
+    """Take up to ASIDE units of a retired generation out of their stages, of documents after the id ``after``.
 
-    Units in hand lose their leases: see :func:`remove_rows`.
+    Returns the id after which to continue, or None at the end. Deleting the rows takes long, and until then every claim
+    would read past them. Claimed units lose their leases: see :func:`remove_rows`.
     """
     _lock(tx, generation_id)
     mine = and_(work.c.generation_id == generation_id, work.c.stage.in_(STAGES), work.c.document_id > after)
@@ -200,12 +211,13 @@ def set_aside(tx: Transaction, generation_id: int, *, after: int) -> int | None:
 
 
 def remove_rows(tx: Transaction, generation_id: int) -> bool:
-    """Remove the units of up to BATCH documents, their chunks, and the results that nothing else refers to. Returns
-    whether there may be more. It goes on behind the documents of the batch before: to look for the first unit that is left
-    is to read past those of the other generations.
+    """Delete the units of the next BATCH documents, their chunks, and stored results that nothing else refers to.
 
-    Units in hand lose their leases with their rows, and what is made of them is dropped. Its index goes as soon as nobody
-    can be writing to it any more.
+    Returns whether there may be more. It continues after the last document of the previous batch, because a search for
+    the first remaining unit would read past those of other generations.
+
+    Claimed units lose their leases with their rows, and their workers drop the results. The index is dropped as soon as
+    no worker can be writing to it any more.
     """
     after = _lock(tx, generation_id).get(_REMOVED_UPTO, 0)
     mine = work.c.generation_id == generation_id
@@ -223,20 +235,23 @@ def remove_rows(tx: Transaction, generation_id: int) -> bool:
 
 
 def _lock(tx: Transaction, generation_id: int) -> dict[str, Any]:
-    """Lock a generation, before its units; returns how far its build, or its end, is. Two processes that remove the same
-    units come one after the other: the second would find those gone that it waited for, and take that for the end."""
+    """Lock a generation, before its units, and return its ``build`` (progress of the build, or of the removal).
+
+    It keeps two processes from removing the same units at once: the second would wait for the first, find the rows
+    gone, and take that for the end.
+    """
     mine = select(generations.c.build).where(generations.c.id == generation_id)
     return tx.execute(mine.with_for_update(key_share=True)).scalar_one_or_none() or {}
 
 
 def _await_writers(tx: Transaction, generation_id: int, rows: Sequence[Any]) -> None:
-    """If any of these units is in hand, the index stays until its worker has noticed that the lease is gone."""
+    """If any of these units is claimed, keep the index until its worker has noticed that the lease is gone."""
     if any(row.lease_token for row in rows):
         tx.execute(update(generations).where(generations.c.id == generation_id).values(retire_at=now() + WRITERS))
 
 
 def forget(tx: Transaction, generation_id: int) -> None:
-    """The last row of a generation, after its index."""
+    """Delete the row of a generation, after its index was dropped, and the items of its rebuild."""
     built = select(generations.c.operation_id).where(generations.c.id == generation_id).scalar_subquery()
     rebuilt = and_(operation_items.c.operation_id == built, operation_items.c.kind == "rebuilt")
     tx.execute(delete(operation_items).where(rebuilt))
