@@ -23,6 +23,8 @@ STUCK = 30.0
 #: Maximum number of stuck units that are listed.
 NAMED = 20
 
+NONE_RUNNING = "No worker is running. Start one on a host of the fleet: semantik worker"
+
 
 def view(runtime: Runtime) -> dict[str, Any]:
     """Return the fleet's state, read from the ledger and the state file.
@@ -166,8 +168,8 @@ def ask(runtime: Runtime, names: Sequence[str], command: str) -> list[str]:
         for name in names:
             found = [row for row in living if name in (row.id, row.host, row.profile)]
             if not found:
-                there = ", ".join(row.id for row in living) or "none"
-                raise UsageError(f"No running worker matches {name!r}.", f"Running workers: {there}.")
+                there = f"Running workers: {', '.join(row.id for row in living)}." if living else NONE_RUNNING
+                raise UsageError(f"No running worker matches {name!r}.", there)
             chosen |= {row.id: row for row in found}
         if not names:
             chosen = {row.id: row for row in living if row.profile != EMBEDDED} or {row.id: row for row in living}

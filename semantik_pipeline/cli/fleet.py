@@ -17,8 +17,6 @@ app = typer.Typer(help="Show and control workers.", no_args_is_help=True, rich_m
 #: Seconds between two looks of ``--watch`` and ``--wait``.
 LOOK = 2.0
 
-NO_FLEET = "No worker is running. No fleet is configured, so each command does its work itself."
-
 Names = Annotated[
     list[str] | None,
     typer.Argument(metavar="WORKER", help="Worker ids, hosts or profiles (default: all live workers)."),
@@ -74,10 +72,10 @@ def restart(context: typer.Context, workers: Names = None, wait: Wait = True) ->
 
 def _ask(call: Invocation, names: list[str] | None, command: str, *, wait: bool) -> int:
     from semantik_pipeline import fleet
-    from semantik_pipeline.cli.fleet_views import asked_words
+    from semantik_pipeline.cli.fleet_views import asked_words, no_worker_words
 
     with call.runtime() as runtime:
-        nobody = "No worker is running. Start one: semantik worker" if runtime.settings.fleet else NO_FLEET
+        nobody = no_worker_words(command, fleet=runtime.settings.fleet)
         asked = fleet.ask(runtime, names or [], command)
         if wait:
             _await(call, runtime, asked, command)

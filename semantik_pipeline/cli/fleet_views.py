@@ -12,11 +12,15 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def show_fleet(console: Console, found: dict[str, Any]) -> None:
-    """Workers, stages, and what needs an operator."""
+#: What to do when a fleet has no worker.
+START = "Start one on a host of the fleet: semantik worker"
+
+
+def show_fleet(console: Console, found: dict[str, Any], *, server: str | None = None) -> None:
+    """Print workers, stages, and what needs an operator. ``server`` is the URL that the user gave, if any."""
     if not found["distributed"]:
-        _show_owner(console, found["owner"])
-    _show_workers(console, found["workers"], fleet=found["distributed"])
+        _show_owner(console, found["owner"], server)
+    _show_workers(console, found["workers"], fleet=found["distributed"], server=server)
     if found["distributed"] or any(one[what] for one in found["stages"].values() for what in _BACKLOG):
         _show_stages(console, found)
     _show_troubles(console, found)
@@ -36,11 +40,33 @@ def asked_words(command: str, asked: Sequence[str], lost: Sequence[str], *, wait
     return f"{told} Lost meanwhile: {', '.join(lost)}. Other workers take over their work." if lost else told
 
 
+def no_worker_words(command: str, *, fleet: bool, server: str | None = None) -> str:
+    """Say why there was no worker to ask, and what to do. ``server`` is the URL that the user gave, if any."""
+    if fleet:
+        return f"{_none_running(server)}, so there is nothing to {command}. {START}"
+    if server:
+        return (
+            f"The server at {server} has no fleet: it does the work itself, so there is no worker to {command}. "
+            "To restart it, stop `semantik serve` on its host and start it again."
+        )
+    return (
+        f"No fleet is configured, so there is no worker to {command}: commands and `semantik serve` do the work "
+        "themselves. A fleet needs SEMANTIK_BROKER_URL, SEMANTIK_DATABASE_URL and SEMANTIK_QDRANT_URL."
+    )
+
+
+def _none_running(server: str | None) -> str:
+    return f"The server at {server} answers, but its fleet has no running worker" if server else "No worker is running"
+
+
 def waiting_words(asked: Sequence[str], left: Sequence[str]) -> str:
     return f"{len(asked) - len(left)} of {len(asked)} done; waiting for {', '.join(left[:3])}"
 
 
-def _show_owner(console: Console, owner: dict[str, Any] | None) -> None:
+def _show_owner(console: Console, owner: dict[str, Any] | None, server: str | None) -> None:
+    if server:
+        console.print(f"The server at {server} has no fleet: it does the work itself.", soft_wrap=True)
+        return
     user = f"process {owner['pid']} ({printable(owner['command'])})" if owner else "no process"
     console.print(
         "No fleet is configured. One process at a time uses the data folder and does the work.", soft_wrap=True
@@ -53,11 +79,11 @@ def _show_owner(console: Console, owner: dict[str, Any] | None) -> None:
     )
 
 
-def _show_workers(console: Console, workers: list[dict[str, Any]], *, fleet: bool) -> None:
+def _show_workers(console: Console, workers: list[dict[str, Any]], *, fleet: bool, server: str | None) -> None:
     up = [worker for worker in workers if worker["state"] != "stopped"]
     if not up:
         if fleet:
-            console.print("No worker is running. Start one: semantik worker", style="yellow")
+            console.print(f"{_none_running(server)}. {START}", style="yellow", soft_wrap=True)
         return
     rows = []
     for worker in up:

@@ -356,7 +356,7 @@ def test_without_a_fleet_nobody_is_missed_and_what_to_type_is_said(make_pipeline
     assert "No fleet is configured" in told and "In use by: process 7 (semantik scheduler)" in told
     assert "`semantik operations resume`" in told and "`semantik worker`" not in told
     show_fleet(shown, {**found, "distributed": True})
-    assert "Start one: semantik worker" in shown.file.getvalue()
+    assert "No worker is running. Start one on a host of the fleet: semantik worker" in shown.file.getvalue()
 
 
 def test_metrics_and_probes_over_http(make_pipeline):

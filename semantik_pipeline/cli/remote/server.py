@@ -6,8 +6,8 @@ from collections.abc import Callable
 from time import sleep
 from typing import TYPE_CHECKING, Any, cast
 
-from semantik_pipeline.cli.fleet import LOOK, NO_FLEET
-from semantik_pipeline.cli.fleet_views import asked_words, show_fleet, waiting_words
+from semantik_pipeline.cli.fleet import LOOK
+from semantik_pipeline.cli.fleet_views import asked_words, no_worker_words, show_fleet, waiting_words
 from semantik_pipeline.cli.invocation import Invocation
 from semantik_pipeline.cli.keys import show_keys, show_new
 from semantik_pipeline.cli.remote.trashed import trashed
@@ -72,7 +72,7 @@ def fleet_status(call: Invocation, client: Client, *, watch: bool) -> int:
         found = cast("dict[str, Any]", client.fleet.status())
         if watch and not call.output.as_json:
             call.output.console().clear()
-        call.output.give(found, lambda console, found=found: show_fleet(console, found))
+        call.output.give(found, lambda console, found=found: show_fleet(console, found, server=call.url))
         call.output.flush()
         if not watch:
             return 1 if found["blocked"] else 0
@@ -96,8 +96,11 @@ def _ask(call: Invocation, client: Client, ask: Callable[..., Any], names: list[
     asked, command = told["workers"], told["command"]
     lost = _await(call, client, asked, command) if wait else []
     answer: dict[str, Any] = {"command": command, "workers": asked, "done": not lost if wait else None}
-    line = asked_words(command, asked, lost, wait=wait)
-    call.output.give(answer, lambda console: console.print(line if asked else NO_FLEET, soft_wrap=True))
+    if asked:
+        line = asked_words(command, asked, lost, wait=wait)
+    else:
+        line = no_worker_words(command, fleet=client.fleet.status()["distributed"], server=call.url)
+    call.output.give(answer, lambda console: console.print(line, soft_wrap=True))
     return 0 if asked and not lost else 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -155,3 +156,29 @@ def test_a_fleet_does_the_work_and_its_commands_own_nothing(cli, fleet, papers):
             ended(process)
     left = {path.name for path in Path(cli.data).iterdir()}
     assert not left & {"index", "owner.json", "ledger.sqlite3"}
+
+
+def test_a_server_whose_fleet_has_no_worker_says_so(cli, fleet):
+    key = cli("keys", "create", "operator", "--role", "admin", "--json", **fleet).json()["key"]
+    server = cli.start("serve", "--port", 0, **fleet)
+    try:
+        lines = (line.decode() for line in server.stderr)
+        url = next(found.group(1) for line in lines if (found := re.search(r"listens at (\S+)/api/v2", line)))
+        far = {"SEMANTIK_URL": url, "SEMANTIK_API_KEY": key}
+        for command in ("drain", "resume", "restart"):
+            near = cli("fleet", command, **fleet)
+            assert (near.code, near.out) == (1, f"No worker is running, so there is nothing to {command}. {START}\n")
+            done = cli("fleet", command, **far)
+            said = (
+                f"The server at {url} answers, but its fleet has no running worker, so there is nothing to {command}."
+            )
+            assert (done.code, done.out) == (1, f"{said} {START}\n"), done.err
+        status = cli("fleet", "status", **far)
+        assert f"The server at {url} answers, but its fleet has no running worker. {START}\n" in status.out
+        missing = cli("fleet", "drain", "gpu", **far)
+        assert (missing.code, missing.err.splitlines()[1]) == (2, f"  No worker is running. {START}")
+    finally:
+        ended(server)
+
+
+START = "Start one on a host of the fleet: semantik worker"
