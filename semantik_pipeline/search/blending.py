@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from semantik_pipeline.search.fusion import Candidate, min_max
 
@@ -29,6 +30,9 @@ class Ranked:
     def rerank(self) -> float | None:
         """The own score of the last reranker that read it (None: none did)."""
         return self.judgements[-1].score if self.judgements else None
+
+    def judgement_of(self, reranker: str) -> Judgement | None:
+        return next((one for one in self.judgements if one.reranker == reranker), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +69,14 @@ class Reranking:
         return any(report.scored for report in self.reports)
 
 
-def unranked(candidates: Sequence[Candidate]) -> Reranking:
-    """The fused order as the answer."""
-    return Reranking(ranked=[Ranked(candidate=c, score=c.fused) for c in candidates])
+def unranked(
+    candidates: Sequence[Candidate], judgements: Mapping[str, tuple[Judgement, ...]] = MappingProxyType({})
+) -> Reranking:
+    """The candidates in the order given, with their fused scores. ``judgements`` by candidate id are attached, but do
+    not change scores or order: :func:`blend_judged` does."""
+    return Reranking(
+        ranked=[Ranked(candidate=c, score=c.fused, judgements=judgements.get(c.id, ())) for c in candidates]
+    )
 
 
 def blend(
@@ -75,26 +84,38 @@ def blend(
     scores: Mapping[int, float],
     weight: float,
     *,
-    reranker: str = "",
+    reranker: str,
     calibrated: bool = False,
 ) -> list[Ranked]:
-    """All of ``before`` (best first) in the order of ``weight × reranker's share + (1 - weight) × score before``.
+    """Record one reranker's ``scores``, by position in ``before`` (best first), and blend them by :func:`blend_judged`.
 
-    ``scores`` maps positions to the reranker's scores; for their shares see :func:`shares`. A candidate without a score
-    counts as 0, the least that there is: since the best ones are scored first, running out of time never lifts an
-    unscored candidate above a scored one. Equal ones stay as they were; without any score all do.
+    :func:`shares` maps the scores to 0..1. Without any score, the order and scores of ``before`` remain.
     """
     if not scores:
         return list(before)
-    judged = shares(scores, calibrated)
-    ranked = []
-    for position, entry in enumerate(before):
-        said = entry.judgements
-        if position in scores:
-            said = (*said, Judgement(reranker=reranker, score=scores[position], share=judged[position]))
-        score = weight * judged.get(position, 0.0) + (1 - weight) * entry.score
-        ranked.append(replace(entry, score=score, judgements=said))
-    return sorted(ranked, key=lambda entry: -entry.score)
+    share = shares(scores, calibrated)
+    judged = [
+        replace(entry, judgements=(*entry.judgements, Judgement(reranker=reranker, score=scores[at], share=share[at])))
+        if at in scores
+        else entry
+        for at, entry in enumerate(before)
+    ]
+    return blend_judged(judged, reranker, weight)
+
+
+def blend_judged(ranked: Sequence[Ranked], reranker: str, weight: float) -> list[Ranked]:
+    """The entries with the score ``weight × share + (1 - weight) × score before``, best first; equal scores keep their
+    order. The share is the one in their judgement by ``reranker``.
+
+    An entry without that judgement has the share 0, the lowest possible. The best entries are scored first, so a
+    reranker that runs out of time never lifts an unscored entry above a scored one.
+    """
+    blended = []
+    for entry in ranked:
+        judgement = entry.judgement_of(reranker)
+        share = judgement.share if judgement else 0.0
+        blended.append(replace(entry, score=weight * share + (1 - weight) * entry.score))
+    return sorted(blended, key=lambda entry: -entry.score)
 
 
 def shares(scores: Mapping[int, float], calibrated: bool = False) -> dict[int, float]:

@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import Any
 
 from semantik_pipeline.documents import SearchHit
-from semantik_pipeline.search.blending import Ranked, Reranking
+from semantik_pipeline.search.blending import Ranked, Reranking, blend_judged, unranked
 from semantik_pipeline.search.fusion import Candidate, leg_weights, normalised
 from semantik_pipeline.search.request import SearchPlan
 from semantik_pipeline.search.retrieval import Retrieved
@@ -32,10 +32,12 @@ def explained(plan: SearchPlan, retrieved: Retrieved, reranking: Reranking) -> d
     """Candidate's id -> how it got the score that it has after the rerankers."""
     legs = _Legs(plan, retrieved)
     found = {candidate.id: legs.explained(candidate, rank) for rank, candidate in enumerate(retrieved.candidates, 1)}
-    judged = {entry.candidate.id: entry for entry in reranking.ranked}
-    order = [(candidate.fused, candidate.id) for candidate in retrieved.candidates]
+    judgements = {entry.candidate.id: entry.judgements for entry in reranking.ranked}
+    order = unranked(retrieved.candidates, judgements).ranked
     for reranker in reranking.blended:
-        order = _blended(reranker, plan.rerank_weight, order, judged, found)
+        order = blend_judged(order, reranker, plan.rerank_weight)
+        for rank, entry in enumerate(order, 1):
+            _add_reranker(found[entry.candidate.id], reranker, plan.rerank_weight, entry, rank)
     return found
 
 
@@ -110,27 +112,11 @@ class _Legs:
         return told
 
 
-def _blended(
-    reranker: str,
-    weight: float,
-    before: list[tuple[float, str]],
-    judged: dict[str, Ranked],
-    found: dict[str, Explanation],
-) -> list[tuple[float, str]]:
-    """The order after this reranker, which goes into the explanations."""
-    order = []
-    for score, id in before:
-        said = next((one for one in judged[id].judgements if one.reranker == reranker), None)
-        share = said.share if said else 0.0
-        blended = weight * share + (1 - weight) * score
-        explanation = found[id]
-        parts = [{**part, "value": (1 - weight) * part["value"]} for part in explanation["contributions"]]
-        explanation["contributions"] = [*parts, {"component": reranker, "value": weight * share}]
-        own = said.score if said else None
-        step = {"plugin": reranker, "score": own, "normalised": share, "weight": weight, "rank": 0, "blended": blended}
-        explanation["rerankers"].append(step)
-        order.append((blended, id))
-    order.sort(key=lambda one: -one[0])  # equal ones stay as they were, as in blending
-    for rank, (_, id) in enumerate(order, 1):
-        found[id]["rerankers"][-1]["rank"] = rank
-    return order
+def _add_reranker(explanation: Explanation, reranker: str, weight: float, entry: Ranked, rank: int) -> None:
+    """Add the reranker's step to the explanation. ``entry`` has the score, and ``rank`` is the one, after that step."""
+    judgement = entry.judgement_of(reranker)
+    own, share = (judgement.score, judgement.share) if judgement else (None, 0.0)
+    parts = [{**part, "value": (1 - weight) * part["value"]} for part in explanation["contributions"]]
+    explanation["contributions"] = [*parts, {"component": reranker, "value": weight * share}]
+    step = {"plugin": reranker, "score": own, "normalised": share, "weight": weight}
+    explanation["rerankers"].append({**step, "rank": rank, "blended": entry.score})

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.search.blending import Judgement, Ranked, RerankerReport, Reranking, unranked
+from semantik_pipeline.search.blending import Judgement, RerankerReport, Reranking, blend_judged, unranked
 from semantik_pipeline.search.fusion import Candidate
 from semantik_pipeline.search.request import SearchPlan
 
@@ -123,21 +123,10 @@ def _key(index: str, plan: SearchPlan, candidates: Sequence[Candidate]) -> bytes
 
 
 def _again(said: _Said, plan: SearchPlan, candidates: Sequence[Candidate]) -> Reranking:
-    """The same judgements blended with the candidates' scores, as ``blending.blend`` did."""
-    weight = plan.rerank_weight
-    ranked = [replace(one, judgements=said.judged.get(one.candidate.id, ())) for one in unranked(candidates).ranked]
+    """The same judgements blended with the candidates' scores."""
+    ranked = unranked(candidates, said.judged).ranked
     for report in said.reports:
         if report.scored:
-            ranked = blended_again(ranked, report.id, weight)
+            ranked = blend_judged(ranked, report.id, plan.rerank_weight)
     reports = [replace(report, duration_ms=0.0) for report in said.reports]
     return Reranking(ranked=ranked, reports=reports, warnings=list(said.warnings))
-
-
-def blended_again(ranked: Sequence[Ranked], reranker: str, weight: float) -> list[Ranked]:
-    """Entries that know what this reranker said of them, in the order that comes of it."""
-    return sorted((_blended(one, reranker, weight) for one in ranked), key=lambda one: -one.score)
-
-
-def _blended(entry: Ranked, reranker: str, weight: float) -> Ranked:
-    share = next((one.share for one in entry.judgements if one.reranker == reranker), 0.0)
-    return replace(entry, score=weight * share + (1 - weight) * entry.score)

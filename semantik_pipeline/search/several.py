@@ -19,12 +19,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from semantik_pipeline.documents import SearchHit
 from semantik_pipeline.questions import SearchQuery
 from semantik_pipeline.search.answer import SearchAnswer
-from semantik_pipeline.search.blending import Reranking, unranked
+from semantik_pipeline.search.blending import Reranking, blend_judged, unranked
 from semantik_pipeline.search.facets import Counts, merged_facets
 from semantik_pipeline.search.fusion import normalised
 from semantik_pipeline.search.postprocessing import comparing
 from semantik_pipeline.search.query import OneSearch
-from semantik_pipeline.search.rerankings import blended_again
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -171,20 +170,20 @@ def _shares_of_all(some: Sequence[OneSearch]) -> dict[str, dict[str, float]]:
 def _part(outcome: Reranking, one: OneSearch, plan: Any, *, warned: bool) -> Reranking:
     """What of the outcome is about this collection. What is to be said of all is said once."""
     mine = {candidate.id for candidate in one.retrieved.candidates}
-    every = {entry.candidate.id: entry for entry in outcome.ranked}
-    order = sorted(unranked([entry.candidate for entry in outcome.ranked]).ranked, key=lambda entry: -entry.score)
-    order = [replace(entry, judgements=every[entry.candidate.id].judgements) for entry in order]
+    judgements = {entry.candidate.id: entry.judgements for entry in outcome.ranked}
+    every = unranked([entry.candidate for entry in outcome.ranked], judgements).ranked
+    order = sorted(every, key=lambda entry: -entry.score)
     reports = []
     for report in outcome.reports:
         read = order[: report.candidates]
         own = [entry for entry in read if entry.candidate.id in mine]
-        scored = sum(any(by.reranker == report.id for by in entry.judgements) for entry in own)
+        scored = sum(entry.judgement_of(report.id) is not None for entry in own)
         said = (
             report.reason if scored < len(own) or not report.candidates else None
         )  # one that could not begin was due nothing
         reports.append(replace(report, scored=scored, candidates=len(own), reason=said))
         if report.scored:
-            order = blended_again(order, report.id, plan.rerank_weight)
+            order = blend_judged(order, report.id, plan.rerank_weight)
     return Reranking(
         ranked=[entry for entry in outcome.ranked if entry.candidate.id in mine],
         reports=reports,

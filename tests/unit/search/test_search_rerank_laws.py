@@ -51,7 +51,7 @@ def test_blending_permutes_the_candidates_whatever_the_reranker_answers(scores, 
     known = candidates(scores)
     good, _ = accepted(answer, len(known))
     assert all(0 <= index < len(known) and math.isfinite(score) for index, score in good.items())
-    ranked = blend(known, good, weight, calibrated=calibrated)
+    ranked = blend(known, good, weight, reranker="words", calibrated=calibrated)
     assert sorted(r.candidate.id for r in ranked) == [r.candidate.id for r in known]
     assert [-r.score for r in ranked] == sorted(-r.score for r in ranked)
     assert all(0 <= r.score <= 1 for r in ranked)
@@ -61,7 +61,7 @@ def test_blending_permutes_the_candidates_whatever_the_reranker_answers(scores, 
 @given(fused_scores, st.integers(0, 30), st.lists(st.floats(-10, 10), min_size=30, max_size=30), st.floats(0, 1))
 def test_running_out_of_time_never_lifts_the_unscored_over_the_scored(scores, done, judged, weight):
     known = candidates(scores)
-    ranked = blend(known, dict(enumerate(judged[: min(done, len(known))])), weight)
+    ranked = blend(known, dict(enumerate(judged[: min(done, len(known))])), weight, reranker="words")
     worst_scored = min((r.score for r in ranked if r.rerank is not None), default=math.inf)
     best_unscored = max((r.score for r in ranked if r.rerank is None), default=-math.inf)
     assert worst_scored >= best_unscored
@@ -77,9 +77,10 @@ def test_a_row_of_rerankers_permutes_too_and_lifts_nobody_unscored(scores, row, 
     """Each scores the best of what the one before gave, as far as it comes."""
     ranked = candidates(scores)
     ids = [r.candidate.id for r in ranked]
-    for done, judged in row:
+    for name, (done, judged) in zip("abc", row, strict=False):
         before = ranked
-        ranked = blend(before, dict(enumerate(judged[: min(done, len(before))])), weight, calibrated=calibrated)
+        scored = dict(enumerate(judged[: min(done, len(before))]))
+        ranked = blend(before, scored, weight, reranker=name, calibrated=calibrated)
         assert sorted(r.candidate.id for r in ranked) == ids
         new = {r.candidate.id: len(r.judgements) for r in ranked}
         scored = {r.candidate.id for r in before if new[r.candidate.id] > len(r.judgements)}
@@ -103,10 +104,10 @@ def test_shares_are_within_0_and_1_and_in_the_order_of_the_scores(scores, calibr
 def test_weight_one_is_the_rerankers_order_and_weight_zero_the_fused_one(scores, judged):
     known = candidates(scores)
     full = dict(enumerate(judged[: len(known)]))
-    by_reranker = [r.rerank for r in blend(known, full, 1.0)]
+    by_reranker = [r.rerank for r in blend(known, full, 1.0, reranker="words")]
     span = max(by_reranker, default=0) - min(by_reranker, default=0)
     assert all(a >= b - span * 1e-12 for a, b in itertools.pairwise(by_reranker))
-    assert [r.candidate.fused for r in blend(known, full, 0.0)] == scores
+    assert [r.candidate.fused for r in blend(known, full, 0.0, reranker="words")] == scores
 
 
 def test_each_violation_is_named_and_the_rest_counts():
