@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any
 from semantik_pipeline.contracts.filter_meaning import values_at
 from semantik_pipeline.contracts.filters import is_key, root
 from semantik_pipeline.errors import UsageError
-from semantik_pipeline.search.fusion import Candidate
 from semantik_pipeline.search.permitted import check_question
-from semantik_pipeline.search.visibility import document_ids, shown
+from semantik_pipeline.search.visibility import shown
 
 if TYPE_CHECKING:
     from semantik_pipeline.documents import SearchRequest
@@ -164,6 +163,5 @@ class _Reading:
         return call(store.scroll, self._index, filter=filter, fields=self._fields, after=after, limit=limit)
 
     def _shown(self, page: Sequence[Any]) -> Iterator[dict[str, Any]]:
-        points = [Candidate(id=point.id, fused=0.0, payload=point.payload) for point in page]
-        epochs = self._runtime.ledger.visible(self._generation_id, document_ids(points), self._plan.principals)
-        yield from (candidate.payload for candidate in shown(points, epochs))
+        points = shown(self._runtime, self._generation_id, page, self._plan.principals)
+        yield from (point.payload for point in points)

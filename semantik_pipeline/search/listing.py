@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from semantik_pipeline.contracts.filters import Clauses, HasId, parse_filter, root
 from semantik_pipeline.search.fusion import Candidate
-from semantik_pipeline.search.visibility import document_ids, shown
+from semantik_pipeline.search.visibility import shown
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -40,8 +40,7 @@ def listed(runtime: Runtime, generation_id: int, index: str, plan: SearchPlan) -
         only = {"must": must, "must_not": known}
         page, after = runtime.host.call(runtime.store.scroll, index, filter=only, after=after, limit=PAGE)
         candidates = [Candidate(id=point.id, fused=1.0, payload=point.payload) for point in page]
-        epochs = runtime.ledger.visible(generation_id, document_ids(candidates), plan.principals)
-        for candidate in shown(candidates, epochs):
+        for candidate in shown(runtime, generation_id, candidates, plan.principals):
             found.setdefault(candidate.payload["document_id"], candidate)
         if after is None:
             break

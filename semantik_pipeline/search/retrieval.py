@@ -13,7 +13,7 @@ from semantik_pipeline.search.fusion import Candidate, fuse, leg_of
 from semantik_pipeline.search.listing import listed
 from semantik_pipeline.search.request import MAX_LIMIT, SearchPlan
 from semantik_pipeline.search.understanding.confining import confined
-from semantik_pipeline.search.visibility import document_ids, shown
+from semantik_pipeline.search.visibility import shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -161,8 +161,8 @@ def _first_shown(
         ids = [candidate.id for candidate in batch if candidate.id not in known]
         payloads = _payloads(runtime, index, ids) if ids else {}
         new = [replace(candidate, payload=payloads[candidate.id]) for candidate in batch if candidate.id in payloads]
-        visible = runtime.ledger.visible(generation_id, document_ids(new), plan.principals) if new else {}
-        there = {**known, **{candidate.id: candidate for candidate in shown(new, visible)}}
+        may_be_shown = shown(runtime, generation_id, new, plan.principals)
+        there = {**known, **{candidate.id: candidate for candidate in may_be_shown}}
         found += [replace(one, payload=there[one.id].payload) for one in batch if one.id in there]
         if len(found) >= wanted:
             break

@@ -1,25 +1,33 @@
-"""The last check before a hit is shown: the ledger knows what was deleted or superseded, the store may not yet."""
+"""The last check before anything of a point is shown: the ledger knows which documents were deleted, superseded or closed
+to the caller, even where the store does not know it yet."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from semantik_pipeline.search.fusion import Candidate
-
-
-def document_ids(candidates: Iterable[Candidate]) -> set[int]:
-    """The ledger's ids of the candidates' documents."""
-    return {candidate.payload["document_id"] for candidate in candidates if "document_id" in candidate.payload}
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
 
 
-def shown(candidates: Iterable[Candidate], epochs: Mapping[int, int]) -> list[Candidate]:
-    """Those candidates, in order, whose document may be shown and that are not older than its indexed epoch.
+class Point(Protocol):
+    """A candidate of a search or a point of the store, with ``document_id`` and ``epoch`` in its payload."""
 
-    ``epochs`` maps the id of a document that may be shown to the epoch at which it was indexed.
-    """
-    return [candidate for candidate in candidates if _is_current(candidate, epochs)]
+    @property
+    def payload(self) -> Mapping[str, Any]: ...
 
 
-def _is_current(candidate: Candidate, epochs: Mapping[int, int]) -> bool:
-    epoch = epochs.get(candidate.payload.get("document_id", -1))
-    return epoch is not None and candidate.payload.get("epoch", -1) >= epoch
+P = TypeVar("P", bound=Point)
+
+
+def shown(runtime: Runtime, generation_id: int, points: Sequence[P], principals: Collection[str] | None) -> list[P]:
+    """The points, in order, that may be shown: their document is alive and open to one of the ``principals`` or to
+    everybody (``principals`` None: no limit), and they are not older than its indexed epoch."""
+    ids = {point.payload["document_id"] for point in points if "document_id" in point.payload}
+    epochs = runtime.ledger.visible(generation_id, ids, principals) if ids else {}
+    return [point for point in points if _is_current(point.payload, epochs)]
+
+
+def _is_current(payload: Mapping[str, Any], epochs: Mapping[int, int]) -> bool:
+    epoch = epochs.get(payload.get("document_id", -1))
+    return epoch is not None and payload.get("epoch", -1) >= epoch

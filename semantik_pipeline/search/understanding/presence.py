@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.documents import ScoredPoint, SearchRequest, StoredPoint
 from semantik_pipeline.search.permitted import permitted
+from semantik_pipeline.search.visibility import shown
 from semantik_pipeline.spelling import words_of
 
 if TYPE_CHECKING:
@@ -70,8 +71,8 @@ class Presence:
     def of(self, words: Sequence[str]) -> dict[str, Seen]:
         """What is seen of each of these words."""
         found = self._search(list(words), LOOKED, with_payload=True)
-        visible = self._visible([point for points in found for point in points])
-        return {word: _seen(word, points, visible) for word, points in zip(words, found, strict=True)}
+        ids = self._shown([point for points in found for point in points])
+        return {word: _seen(word, points, ids) for word, points in zip(words, found, strict=True)}
 
     def related(self, words: Sequence[str]) -> set[str]:
         """Those of these words of whose stem something that may be shown has a word."""
@@ -82,9 +83,8 @@ class Presence:
         call, store = self._runtime.host.call, self._runtime.store
         only = {"must": [{"has_id": ids}]}
         page, _ = call(store.scroll, self._index, filter=only, fields=["document_id", "epoch"], limit=len(ids))
-        visible = self._visible(page)
-        shown = {point.id for point in page if _shown(point, visible)}
-        return {word for word, points in zip(words, found, strict=True) if any(one.id in shown for one in points)}
+        there = self._shown(page)
+        return {word for word, points in zip(words, found, strict=True) if any(one.id in there for one in points)}
 
     def best_scores(self, texts: Sequence[str]) -> list[float]:
         """For each text the BM25 score of what fits it best, in the same terms; 0 if nothing does."""
@@ -118,23 +118,16 @@ class Presence:
         only = {"must": [spoken, *([self._filter] if self._filter else [])]}
         call, store = self._runtime.host.call, self._runtime.store
         page, _ = call(store.scroll, self._index, filter=only, fields=["document_id", "epoch"], limit=LOOKED)
-        visible = self._visible(page)
-        return any(_shown(point, visible) for point in page)
+        return bool(self._shown(page))
 
-    def _visible(self, points: Sequence[ScoredPoint | StoredPoint]) -> dict[int, int]:
-        ids = {point.payload["document_id"] for point in points if "document_id" in point.payload}
-        return self._runtime.ledger.visible(self._view.generation_id, ids, self._principals) if ids else {}
+    def _shown(self, points: Sequence[ScoredPoint | StoredPoint]) -> set[str]:
+        """The ids of the points that may be shown."""
+        return {point.id for point in shown(self._runtime, self._view.generation_id, points, self._principals)}
 
 
-def _seen(word: str, points: Sequence[ScoredPoint], visible: dict[int, int]) -> Seen:
-    shown = [point for point in points if _shown(point, visible)]
-    exact = [point for point in shown if word in _words(point.payload)]
+def _seen(word: str, points: Sequence[ScoredPoint], ids: Collection[str]) -> Seen:
+    exact = [point for point in points if point.id in ids and word in _words(point.payload)]
     return Seen(exact=len(exact), document_id=exact[0].payload["document_id"] if exact else None)
-
-
-def _shown(point: ScoredPoint | StoredPoint, visible: dict[int, int]) -> bool:
-    epoch = visible.get(point.payload.get("document_id", -1))
-    return epoch is not None and point.payload.get("epoch", -1) >= epoch
 
 
 def _words(payload: Mapping[str, Any]) -> set[str]:
