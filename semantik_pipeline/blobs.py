@@ -51,6 +51,11 @@ class Blobs:
         self._local = "file" in _protocols(self._fs)
         self._flat = not _FLAT.isdisjoint(_protocols(self._fs))
 
+    @property
+    def folder(self) -> Path | None:
+        """The folder with the bodies; None if they are not in a folder of this host."""
+        return Path(self._root) if self._local else None
+
     def put_raw(self, key: str, body: bytes) -> None:
         self._put(f"raw/{key}", body)
 
