@@ -93,20 +93,22 @@ def _dumped(result: Any) -> bytes:
 
 
 def limit_memory(megabytes: int) -> None:
-    """Limit the growth of this process's address space to ``megabytes`` above its current resident size.
+    """Limit the growth of this process's writable memory to ``megabytes``.
 
-    Linux only: other systems do not enforce RLIMIT_AS, and there the parent watches the child's resident size instead.
+    Mapped files do not count, because shared libraries are mapped: those of torch's CUDA build, which spaCy imports, take
+    3 GB of address space, so RLIMIT_AS would refuse the import. Shared memory does not count either, but the parent kills
+    a child whose resident size grows too much. Linux only: elsewhere there is only that.
     """
     if sys.platform != "linux":
         return
     import resource
 
-    idle = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = idle + megabytes * 1024 * 1024
+    pages = int(Path("/proc/self/statm").read_text().split()[5])  # data and stack
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = pages * resource.getpagesize() + megabytes * 1024 * 1024
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
 
 
 def _take_pipes() -> tuple[int, int]:

@@ -34,7 +34,7 @@ from semantik_pipeline.plugins.state import PluginState
 
 JOBS = textwrap.dedent(
     """
-    import ctypes, os, subprocess, sys, threading, time
+    import ctypes, mmap, os, subprocess, sys, threading, time
     from semantik_pipeline.errors import UnsupportedContent
 
     class Custom(Exception):
@@ -78,6 +78,10 @@ JOBS = textwrap.dedent(
         hoard = []
         while True:
             hoard.append(bytearray(50_000_000))
+
+    def map_file(host, path):
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            return len(mapped)
 
     def raise_value(host, text):
         raise ValueError(text)
@@ -228,6 +232,14 @@ def test_a_memory_bomb_is_stopped(pool, jobs):
     with pytest.raises(ChildOutOfMemory, match="400 MiB"):
         pool.run(jobs.bomb, deadline=60)
     assert pool.run(jobs.add, 1, 2, deadline=30) == 3
+
+
+def test_a_mapped_file_is_no_use_of_memory(pool, jobs, tmp_path):
+    """Shared libraries are mapped: those of torch's CUDA build take 3 GB of addresses, and spaCy imports them."""
+    large = tmp_path / "large"
+    with large.open("wb") as file:
+        file.truncate(4 << 30)
+    assert pool.run(jobs.map_file, str(large), deadline=30) == 4 << 30
 
 
 def test_an_exception_comes_out_as_itself_with_the_childs_traceback(pool, jobs):
