@@ -1,4 +1,4 @@
-"""A worker in the ledger that no process is."""
+"""A worker row in the ledger without a process."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from semantik_pipeline.ledger.queue import workers
 
 
 def announced(tx: Transaction, worker_id: str, *, host: str, pid: int, profile: str, report: dict[str, Any]) -> None:
-    """A worker that was announced and is ready."""
+    """Announce a worker and mark it as ready."""
     workers.announce(tx, worker_id, host=host, pid=pid, profile=profile, report=report)
     workers.ready(tx, worker_id, host=host, pid=pid)

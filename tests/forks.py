@@ -1,5 +1,7 @@
-"""The command line in processes that were forked from one that has imported already what nearly every command imports:
-that spares each a second. What a process has is its own: arguments, environment, output, exit status."""
+"""Runs the command line in processes forked from one that has already imported what most commands import.
+
+This saves a second per command. Arguments, environment, output and exit status are the process's own.
+"""
 
 from __future__ import annotations
 
@@ -35,31 +37,31 @@ FORKS.set_forkserver_preload(
 
 @dataclass(frozen=True)
 class Result:
-    """What a command left behind."""
+    """The output and exit code of a finished command."""
 
     code: int
     out: str
     err: str
 
     def json(self) -> dict[str, Any]:
-        """Standard output as the one JSON object that it must be."""
+        """Return standard output, which must be a single JSON object."""
         return json.loads(self.out)
 
 
 @dataclass(frozen=True)
 class Running:
-    """A command that goes on."""
+    """A running command."""
 
     process: Any
     out: Path
     err: Path
 
     def lines(self) -> list[str]:
-        """What it has written to standard output so far, in whole lines."""
+        """Return the complete lines written to standard output so far."""
         return self.out.read_text("utf-8", "replace").rpartition("\n")[0].splitlines()
 
     def ended(self, seconds: float) -> Result:
-        """What it leaves behind. AssertionError if it does not end within so many seconds."""
+        """Wait for its end and return the result. AssertionError if it does not end within ``seconds`` seconds."""
         self.process.join(seconds)
         out, err = (path.read_text("utf-8", "replace") for path in (self.out, self.err))
         assert self.process.exitcode is not None, f"it did not end within {seconds:.0f} s\n{out[-2000:]}\n{err}"
@@ -67,7 +69,7 @@ class Running:
 
 
 def semantik(arguments: Sequence[object], environment: Mapping[str, str], *, seconds: float = 120) -> Result:
-    """``semantik`` with these arguments, to its end."""
+    """Run ``semantik`` with these arguments to its end."""
     with begun(arguments, environment) as running:
         return running.ended(seconds)
 
@@ -76,8 +78,10 @@ def semantik(arguments: Sequence[object], environment: Mapping[str, str], *, sec
 def begun(
     arguments: Sequence[object], environment: Mapping[str, str], *, terminal: str | None = None
 ) -> Iterator[Running]:
-    """``semantik`` with these arguments, killed at the end of the block if it still runs. ``terminal`` is a device that is
-    its standard output."""
+    """Run ``semantik`` with these arguments during the block, and kill it at the end of the block if it still runs.
+
+    ``terminal`` is a terminal device for its standard output.
+    """
     with tempfile.TemporaryDirectory(prefix="semantik-fork-") as folder:
         out, err = (Path(folder) / name for name in ("out", "err"))
         given = (list(map(str, arguments)), dict(environment), terminal or str(out), str(err))
@@ -94,7 +98,7 @@ def begun(
 
 
 def _forked(arguments: list[str], environment: dict[str, str], out: str, err: str) -> None:
-    """The command in the forked process: everything a process has is set before anything runs."""
+    """Run the command in the forked process, after setting output, environment, arguments and path."""
     from semantik_pipeline.cli import main
 
     for number, path in ((1, out), (2, err)):

@@ -1,4 +1,4 @@
-"""How the database finds the rows that statements ask for."""
+"""The database's query plans for statements."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from semantik_pipeline.ledger import Ledger, Transaction
 
 
 def plans(ledger: Ledger, ask: Callable[[Transaction], Any], *, about: str) -> str:
-    """The plans of the statements which ``ask(tx)`` executes and that name the table ``about``. What it changes is undone."""
+    """Return the plans of the statements on the table ``about`` that ``ask(tx)`` executes; roll back its changes."""
     asked: list[tuple[str, Any]] = []
 
     def note(_connection, _cursor, statement, parameters, _context, many) -> None:

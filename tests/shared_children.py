@@ -1,5 +1,7 @@
-"""Child processes that one test after the other works with: starting one takes a third of a second, and nothing of what a
-test does stays in it but what a worker's own documents leave behind, too."""
+"""Pools of child processes that tests use in turn, because starting a child takes a third of a second.
+
+Sharing is safe: a test leaves nothing in a child that a worker's documents would not leave there too.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +21,12 @@ from semantik_pipeline.settings import Settings
 from semantik_pipeline.testing import FakeEmbedder
 from semantik_pipeline.testing.misbehaviour import OPTIONS as MISBEHAVIOUR
 
-#: Pools that wait for another test. Each has a child of a hundred megabytes.
+#: Number of idle pools that are kept. Each has a child with a hundred megabytes.
 KEPT = 3
 
 
 class Borrowed:
-    """A pool for the time of one runtime. Closing gives it back; one that still works is closed, as a pool of the
-    runtime's own is."""
+    """A pool lent to one runtime. Closing returns it; a pool with running requests is closed, like a runtime's own."""
 
     def __init__(self, pool: ChildPool, key: Hashable, waiting: list[tuple[Hashable, ChildPool]]) -> None:
         self._pool, self._key, self._waiting = pool, key, waiting
@@ -40,7 +41,7 @@ class Borrowed:
             self._count(-1)
 
     def _count(self, more: int) -> None:
-        with self._lock:  # several threads work at once
+        with self._lock:  # several threads call run
             self._working += more
 
     def close(self) -> None:
@@ -53,8 +54,10 @@ class Borrowed:
 
 
 def loaded_by_children(runtime: Runtime) -> PluginState:
-    """What of the runtime's plugin state a child can notice: options of the plugins that it loads. An embedder only counts
-    tokens there, so what a fake one does while it embeds is left out."""
+    """Return the part of the runtime's plugin state that affects children: options of the plugins they load.
+
+    Embedders only count tokens in a child, so the fake embedder's options for misbehaving while embedding are left out.
+    """
     registry, configs = runtime.host.registry, {}
     for plugin_id, options in runtime.host.state.configs.items():
         if plugin_id in registry and registry.get(plugin_id).kind not in CHILD_KINDS:
@@ -67,8 +70,11 @@ def loaded_by_children(runtime: Runtime) -> PluginState:
 
 
 class SharedChildren:
-    """``of(runtime)`` is a pool that no other runtime has: one that waits, if its children loaded the same plugins with
-    the same options, path and environment; else a new one."""
+    """Lends pools of children. ``of(runtime)`` returns a pool that no other runtime uses.
+
+    An idle pool is reused if its children have loaded the same plugins with the same options, path and environment;
+    otherwise a new pool is started.
+    """
 
     def __init__(self) -> None:
         self._waiting: list[tuple[Hashable, ChildPool]] = []
@@ -85,7 +91,7 @@ class SharedChildren:
         return Borrowed(pool, key, self._waiting)
 
     def _key(self, runtime: Runtime, state: PluginState) -> Hashable:
-        if not Path(state.offered["models_dir"]).exists():  # then it is all the same where it is not
+        if not Path(state.offered["models_dir"]).exists():  # the path of a folder that does not exist has no effect
             state = replace(state, offered={})
         environment = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
         return repr(
@@ -98,7 +104,7 @@ class SharedChildren:
 
 
 class SharingRuntime(Runtime):
-    """A runtime whose children are shared."""
+    """A runtime with shared children."""
 
     def __init__(self, settings: Settings, shared: SharedChildren) -> None:
         super().__init__(settings)

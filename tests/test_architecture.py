@@ -1,4 +1,4 @@
-"""The rules of docs/architecture.md that a machine can hold: layers, owners of libraries, sizes, nothing at import."""
+"""The rules of docs/architecture.md that can be checked: layers, owners of libraries, sizes, no work at import."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 REPO = Path(__file__).parents[1]
 PACKAGES = ("semantik_pipeline", "workers")
 
-#: Who alone may import a library.
+#: The modules that may import a library; no others may.
 OWNERS: dict[str, tuple[str, ...]] = {
     "celery": ("semantik_pipeline.queue", "workers"),
     "kombu": ("semantik_pipeline.queue", "workers"),
@@ -43,10 +43,10 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "pytest": ("semantik_pipeline.testing",),
 }
 
-#: What plugins, and the contract tests for their authors, may import of this project (beside their own package).
+#: What plugins and the contract tests for their authors may import from this project, besides their own package.
 FOR_PLUGINS = ("semantik_pipeline.contracts", "semantik_pipeline.documents", "semantik_pipeline.errors")
 
-#: What nothing may load just by being imported.
+#: Modules that must not be loaded by importing any module of this project.
 HEAVY = (
     "alembic",
     "celery",
@@ -87,9 +87,12 @@ def modules() -> Iterator[tuple[str, Path]]:
 
 
 def parsed(text: str) -> ast.Module:
-    """``ast.parse`` that no other thread disturbs. CPython 3.11 keeps the depth of the tree that it converts in one place
-    for all threads: when the collector runs Python code in the middle, another thread gets a turn, and if it converts a
-    tree too (formatting a traceback does), this one ends in a SystemError."""
+    """Parse like ``ast.parse``, but without interference from other threads.
+
+    CPython 3.11 keeps the depth of the tree under conversion in one place for all threads. If the garbage collector
+    runs Python code in between, another thread may run, and if that thread also converts a tree (formatting a traceback
+    does), this call raises SystemError.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -100,7 +103,7 @@ def parsed(text: str) -> ast.Module:
 
 
 def imports(module: str, tree: ast.AST) -> Iterator[Import]:
-    """Every import but those for type checkers, inside functions too."""
+    """Yield every import except those for type checkers, including imports inside functions."""
     skipped = {id(node) for block in ast.walk(tree) if _for_types(block) for node in ast.walk(block)}
     for node in ast.walk(tree):
         if id(node) in skipped:
@@ -143,15 +146,17 @@ def test_imports_go_down_only() -> None:
 def test_every_module_has_a_layer() -> None:
     layers = (REPO / "pyproject.toml").read_text("utf-8").partition("layers = [")[2].partition("]")[0]
     known = {line.strip(' ",()') for line in layers.replace(":", "\n").replace("(", "").splitlines()}
-    free = {"builtin", "testing", "__init__", "py"}  # held by the tests below
+    free = {"builtin", "testing", "__init__", "py"}  # checked by the tests below
     children = {path.stem for path in (REPO / "semantik_pipeline").iterdir() if not path.name.startswith("__")}
     strays = {name for name in children - free if f"semantik_pipeline.{name}" not in known}
     assert not strays, f"pyproject.toml's layers don't place {sorted(strays)}"
 
 
 def test_the_layers_are_drawn_as_they_are_held() -> None:
-    """Each layer of pyproject.toml is in the picture of docs/architecture.md, in its place; a line of the picture may have
-    some of a layer's modules."""
+    """Each layer of pyproject.toml is in the diagram of docs/architecture.md, in its place.
+
+    One line of the diagram may show only some modules of a layer.
+    """
     contracts = tomllib.loads((REPO / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
     (held,) = [contract["layers"] for contract in contracts if contract["id"] == "layers"]
     places = {name: at for at, row in enumerate(held) for name in re.findall(r"[a-z_.]+", row)}
@@ -163,7 +168,7 @@ def test_the_layers_are_drawn_as_they_are_held() -> None:
 
 
 def test_the_layers_of_the_ledger_are_drawn_as_they_are_held() -> None:
-    """In the same order. No package is without a layer, since that contract is exhaustive."""
+    """The diagram has the ledger's layers in order. The contract is exhaustive, so every package has a layer."""
     contracts = tomllib.loads((REPO / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
     (held,) = [contract["layers"] for contract in contracts if contract["id"] == "ledger"]
     page = (REPO / "docs" / "architecture.md").read_text("utf-8")
@@ -200,8 +205,10 @@ def test_nothing_imports_builtins_statically(all_imports: list[Import]) -> None:
 
 
 def test_only_settings_and_plugins_read_the_environment() -> None:
-    """The core reads it in one place, and the little that finds a server in another; a plugin host resolves ``*_env``;
-    plugins talk to their own libraries."""
+    """The core reads the environment in ``settings`` and, to find a server, in ``server_discovery``.
+
+    The plugin host resolves ``*_env`` options, and plugins may read it for their own libraries.
+    """
     readers = []
     for name, path in modules():
         text = path.read_text("utf-8")
@@ -237,7 +244,7 @@ def _loaded_by(names: list[str]) -> list[str]:
 
 
 def test_nothing_heavy_happens_at_import() -> None:
-    # a child's main; what needs pytest; what Celery itself imports
+    # a child's main module, modules that need pytest, and modules that load what Celery itself imports
     apart = ("semantik_pipeline.plugins.child_loop", "semantik_pipeline.testing", "workers.app")
     names = [name for name, _ in modules() if not within(name, apart)]
     assert len(names) > 100
@@ -275,6 +282,6 @@ def test_the_package_says_that_it_is_typed() -> None:
 
 @pytest.mark.slow
 def test_types_hold() -> None:
-    """Kept in .mypy_cache, what was checked before takes no time."""
+    """mypy passes. Results are cached in .mypy_cache, so unchanged files cost no time."""
     run = subprocess.run([sys.executable, "-m", "mypy"], cwd=REPO, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr

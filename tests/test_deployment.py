@@ -1,7 +1,7 @@
-"""What runs a fleet (compose, Kubernetes) names only what there is.
+"""Deployment files (compose, Kubernetes) refer only to settings, commands and profiles that exist.
 
-No container engine is needed: the files are held against the compose specification's schema, the settings, the commands
-and the profiles. ``docker compose config`` says more where it is at hand.
+No container engine is needed: the files are compared with the compose specification's schema, the settings, the
+commands and the profiles. ``docker compose config`` checks more, if it is available.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def compose(name: str = COMPOSE[0]) -> dict[str, Any]:
 
 
 def ours() -> dict[str, dict[str, Any]]:
-    """The services of our own image."""
+    """Return the services that run this project's image."""
     services = compose()["services"]
     return {name: service for name, service in services.items() if service["image"].startswith("semantik-pipeline:")}
 
@@ -46,7 +46,7 @@ def resources() -> tuple[dict[str, Any], ...]:
 
 
 def pods() -> dict[str, dict[str, Any]]:
-    """The pods' specifications, by the name of what makes them."""
+    """Return the pod specifications by the name of the Deployment or Job that creates them."""
     found = [one for one in resources() if one["kind"] in ("Deployment", "Job")]
     return {one["metadata"]["name"]: one["spec"]["template"]["spec"] for one in found}
 
@@ -59,7 +59,7 @@ def resource(kind: str, name: str) -> dict[str, Any]:
 
 
 def environments() -> dict[str, dict[str, str]]:
-    """Environment variables of each part of our own, with the values of compose's variables made up."""
+    """Return the environment variables of each of this project's parts, with made-up values for compose's variables."""
 
     def fill(value: str) -> str:
         return re.sub(r"\$\{(\w+)(?::[-?]([^}]*))?\}", lambda found: found[2] if ":-" in found[0] else "secret", value)
@@ -97,7 +97,7 @@ def test_every_setting_that_is_given_exists(part: str, monkeypatch: pytest.Monke
 
 
 def commands() -> list[list[str]]:
-    """Arguments of ``semantik`` that any of the files runs or tells to type."""
+    """Return the arguments of every ``semantik`` command that the files run or tell users to run."""
     found = [one["command"] for one in ours().values() if "entrypoint" not in one and "command" in one]
     found += [pod["containers"][0]["args"] for pod in pods().values()]
     pages = [text(name) for name in (*COMPOSE, "config/fleet.env", "docs/kubernetes.md")]
@@ -162,7 +162,7 @@ def test_every_secret_is_asked_for_and_none_is_told() -> None:
 
 
 def test_the_line_that_makes_up_secrets_fills_these_alone(tmp_path: Path) -> None:
-    """Typed as the file itself and the manual have it, with an openssl of our own."""
+    """Run as in the file itself and in the manual, with a fake openssl."""
     (tmp_path / "config").mkdir()
     (tmp_path / "config/fleet.env").write_text(text("config/fleet.env"), "utf-8")
     openssl = tmp_path / "openssl"
@@ -181,7 +181,7 @@ def test_the_line_that_makes_up_secrets_fills_these_alone(tmp_path: Path) -> Non
 
 def test_every_service_is_checked_limited_and_comes_back() -> None:
     for name, service in compose()["services"].items():
-        if name == "cli":  # ends by itself
+        if name == "cli":  # runs one command and ends
             continue
         assert service["deploy"]["resources"]["limits"]["memory"], name
         assert service["restart"] == ("no" if name == "migrate" else "unless-stopped"), name
@@ -217,7 +217,7 @@ def test_workers_read_what_the_command_line_writes() -> None:
     for folder in ("models", "packages", "state"):
         assert mode("cli", folder) != "ro"
         assert mode("worker-cpu", folder) == mode("worker-gpu", folder) == "ro"
-    assert mode("worker-cpu", "blobs").endswith("blobs")  # written by workers
+    assert mode("worker-cpu", "blobs").endswith("blobs")  # writable for workers
 
 
 def test_a_stop_gives_the_units_in_hand_their_time() -> None:
@@ -230,7 +230,7 @@ def test_a_stop_gives_the_units_in_hand_their_time() -> None:
 
 
 def test_containers_may_use_what_their_children_may() -> None:
-    """Memory of the container ≥ children × child.memory_mb, and a gigabyte for the process itself."""
+    """Container memory ≥ children × child.memory_mb, plus a gigabyte for the process itself."""
     for name in ("worker-cpu", "worker-gpu"):
         limit = re.search(r":-(\d+)g", ours()[name]["deploy"]["resources"]["limits"]["memory"])
         children = int(environments()[name]["SEMANTIK_CHILD_PROCESSES"])
@@ -258,7 +258,7 @@ def test_the_store_speaks_the_clients_language() -> None:
 
 
 def test_no_variable_of_a_service_is_taken_for_a_setting() -> None:
-    """Kubernetes tells a pod of each service by variables; of ``semantik-api``, SEMANTIK_API_PORT=tcp://..."""
+    """Kubernetes sets variables for each service in pods; for ``semantik-api`` SEMANTIK_API_PORT=tcp://..."""
     assert [name for name, pod in pods().items() if pod.get("enableServiceLinks") is not False] == []
 
 
@@ -287,7 +287,7 @@ def test_what_serves_metrics_is_probed_there() -> None:
             asked = {
                 probe: container[probe]["httpGet"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")
             }
-            # a broker that is away keeps a process from being ready: no reason to kill it at its start
+            # An unavailable broker keeps a process from being ready, but must not get it killed during startup.
             assert asked["startupProbe"] == asked["livenessProbe"] == {"path": "/live", "port": "metrics"}
             assert asked["readinessProbe"] == {"path": "/ready", "port": "metrics"}
 
@@ -305,9 +305,9 @@ def test_the_api_is_probed_where_it_listens_and_reached_there() -> None:
     assert {f"{PREFIX}/health/{what}" for what in ("live", "ready")} <= set(paths)
     service = resource("Service", "semantik-api")["spec"]
     assert service["selector"] == deployments()["semantik-api"]["spec"]["selector"]["matchLabels"]
-    # who restarts it on that asks whether it lives: a store that is away is no reason
+    # A failed check restarts the container, so it checks liveness: an unavailable store is no reason to restart.
     assert f"127.0.0.1:{port}{PREFIX}/health/live" in str(ours()["api"]["healthcheck"])
-    assert ours()["api"]["ports"] == [f"127.0.0.1:${{API_PORT:-{port}}}:{port}"]  # this host alone
+    assert ours()["api"]["ports"] == [f"127.0.0.1:${{API_PORT:-{port}}}:{port}"]  # reachable from this host only
 
 
 def test_budgets_and_scalers_select_deployments() -> None:
@@ -332,7 +332,7 @@ def test_the_state_file_of_the_cluster_is_one() -> None:
 
 
 def test_the_memory_that_the_page_names_is_what_the_limits_add_up_to() -> None:
-    """Of what runs for long: the migration ends, and the command line is run now and then."""
+    """Only long-running services count: the migration ends, and the command line is run occasionally."""
 
     def mebibytes(limit: str) -> int:
         number, unit = re.fullmatch(r"(?:\$\{\w+:-)?(\d+)([gm])\}?", limit).groups()  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""The documents say everything that there is, their examples run, their links resolve, and no file tells of a machine."""
+"""The documentation is complete, its examples run, its links resolve, and no tracked file names a machine's paths."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def page(name: str) -> str:
 
 
 def section(text: str, title: str) -> str:
-    """A page's part under ``## title``."""
+    """Return a page's section with the heading ``## title``."""
     found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
     assert found, f"no section {title!r}"
     return found.group(1)
@@ -53,11 +53,11 @@ def blocks(text: str, language: str) -> list[str]:
     return [body for kind, body in FENCE.findall(text) if kind == language]
 
 
-# -- everything is in there -------------------------------------------------------------------------------------------
+# -- completeness -----------------------------------------------------------------------------------------------------
 
 
 def own_names(cls: type) -> list[str]:
-    """The public methods and properties that a class defines itself, and the class attributes of its contract."""
+    """Return the public methods and properties that a class itself defines, and its contract's class attributes."""
     wanted = [name for name, value in vars(cls).items() if callable(value) or isinstance(value, property | classmethod)]
     return [name for name in wanted if not name.startswith("_")]
 
@@ -92,7 +92,7 @@ def test_what_every_plugin_has_is_documented() -> None:
 
 def test_every_name_of_the_face_is_documented() -> None:
     text = page("docs/plugins.md") + page("docs/operations.md")
-    bases = {base.__name__ for base, _ in KINDS.values()}  # a base is its kind's section
+    bases = {base.__name__ for base, _ in KINDS.values()}  # a base is documented by its kind's section
     assert [name for name in face.__all__ if name not in bases | {"KINDS"} and f"`{name}" not in text] == []
 
 
@@ -147,18 +147,18 @@ def commands() -> Iterator[tuple[str, Any]]:
     return walk(typer.main.get_command(app), "semantik")
 
 
-#: What the top of docs/cli.md lists: options of every command. Click gives `--help` to each by itself.
+#: The section at the top of docs/cli.md with the options of every command. Click adds `--help` to each command itself.
 GLOBAL = re.compile(r"## Global options\n(.*?)\n## ", re.DOTALL)
 
-#: An entry of docs/cli.md: the command in its heading, and all that follows to the next heading.
+#: An entry of docs/cli.md: the command in its heading, and everything up to the next heading.
 ENTRY = re.compile(r"^### `(semantik [a-z ]*[a-z])([^`]*)`\n(.*?)(?=^##|\Z)", re.MULTILINE | re.DOTALL)
 
-#: The head of an item in a list of options: code, and perhaps more code, before a colon.
+#: The start of an item in a list of options: one or more code spans before a colon.
 ITEM = re.compile(r"^- ((?:`[^`]+`,?\s+)*`[^`]+`): ", re.MULTILINE)
 
 
 def options_of(command: Any) -> set[str]:
-    """The long options that a command, or a group, has itself."""
+    """Return the long options of a command or group itself."""
     every = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     return {option for option in every if option.startswith("--")}
 
@@ -168,7 +168,7 @@ def listed(text: str) -> list[str]:
 
 
 def test_every_command_and_option_is_documented() -> None:
-    """Each command has an entry with a sentence, an example that runs it, and a list of just the options that it has."""
+    """Each command has an entry with a sentence, an example that runs it, and a list of exactly its options."""
     text = page("docs/cli.md")
     tree = dict(commands())
     leaves = {name: command for name, command in tree.items() if not getattr(command, "commands", None)}
@@ -190,7 +190,7 @@ def test_every_command_and_option_is_documented() -> None:
 
 
 def typed(text: str) -> Iterator[list[str]]:
-    """What every ``semantik`` command that a page shows in a terminal has after ``semantik``, up to a ``--`` or a pipe."""
+    """Yield the words after ``semantik`` of each command in a page's console blocks, up to ``--`` or an operator."""
     for body in blocks(text, "console"):
         for line in body.replace("\\\n", " ").splitlines():
             found = re.match(r"\$ (?:docker compose run --rm cli|(?:[A-Z_]+=\S+ )*semantik) (.*)", line)
@@ -298,7 +298,7 @@ def test_the_flat_schema_of_the_page_is_a_schema() -> None:
 
 @pytest.fixture(scope="module")
 def readme_plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The README's plugin, written down as it says, and installed by pip into a folder of its own."""
+    """The README's plugin, written to files and installed by pip into a separate folder."""
     folder, target = tmp_path_factory.mktemp("tickets"), tmp_path_factory.mktemp("target")
     text = section(page("README.md"), "A plugin in 30 lines")
     for body in [*blocks(text, "toml"), *blocks(text, "python")]:
@@ -356,13 +356,13 @@ def test_the_contract_test_of_the_page_passes(readme_plugin: Path, tmp_path: Pat
 
 # -- every plugin of the page works -----------------------------------------------------------------------------------
 
-#: How a block of the page that defines a plugin begins its class.
+#: The first line of a class that defines a plugin in a block of docs/plugins.md.
 PLUGIN_CLASS = re.compile(r"^class (\w+)\((\w+Plugin)\):", re.MULTILINE)
 
 
 @cache
 def samples() -> dict[str, type[SemanticPlugin]]:
-    """The plugins that docs/plugins.md defines, by id; each block is a module, named by its first line."""
+    """Return the plugins that docs/plugins.md defines, by id; each block is a module, named by its first line."""
     found = {}
     for body in blocks(page("docs/plugins.md"), "python"):
         for name, _ in PLUGIN_CLASS.findall(body):
@@ -382,7 +382,7 @@ def entry_points() -> list[EntryPoint]:
 
 
 class OfThePage:
-    """The contract of the page's plugin with this id."""
+    """Base of the contract tests of a plugin in docs/plugins.md, given by its id."""
 
     sample: ClassVar[str]
     options: ClassVar[dict[str, Any]] = {}
@@ -392,7 +392,7 @@ class OfThePage:
 
 
 class OfNotes(OfThePage):
-    """Of a connector: it reads a table of two notes."""
+    """The same for a connector that reads a table of two notes."""
 
     @pytest.fixture(autouse=True)
     def notes(self, tmp_path: Path) -> Iterator[None]:
@@ -487,7 +487,7 @@ def test_the_secret_of_the_auth_sample_comes_from_the_environment(monkeypatch: p
     assert found == face.Principal("anna", principals=["anna"])
 
 
-# -- links and what no file may tell ----------------------------------------------------------------------------------
+# -- links and forbidden contents -------------------------------------------------------------------------------------
 
 
 def anchors(text: str) -> set[str]:
@@ -508,7 +508,7 @@ def test_relative_links_resolve(path: Path) -> None:
 
 
 def test_no_tracked_file_names_a_registry_or_a_place_of_a_machine() -> None:
-    """Registries differ from place to place, and paths of a machine help nobody. (Written in parts: this is a file.)"""
+    """Registries and machine paths differ between machines. The strings are split: this file is also checked."""
     told = ["pypi" + ".org", "python" + "hosted", "npmjs" + ".com", "/work" + "/main"]
     told += ["/work" + "/shared", "/opt" + "/wheels", "/opt" + "/pypi", "extra-" + "index-url"]
     told.append(str(REPO.parent / REPO.name))

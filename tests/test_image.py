@@ -1,4 +1,4 @@
-"""The Dockerfile copies what there is, has both variants, and its folders fit the volumes. (No engine is needed.)"""
+"""The Dockerfile copies existing files, has both variants, and its folders fit the volumes. No engine is needed."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def instructions() -> tuple[tuple[str, str], ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """What stands between two FROMs."""
+    """A stage of the Dockerfile: the instructions after one FROM, up to the next."""
 
     base: str
     instructions: list[tuple[str, str]]
 
     def variables(self, given: dict[str, str]) -> dict[str, str]:
-        """What the shell of its last RUN knows: of what the build was given, the arguments that were declared before."""
+        """Return the shell variables of its last RUN: the build arguments declared before it, with given values."""
         declared: dict[str, str] = {}
         last = max(place for place, (name, _) in enumerate(self.instructions) if name == "RUN")
         for name, words in self.instructions[:last]:
@@ -57,7 +57,7 @@ def stages() -> dict[str, Stage]:
 
 
 def chain(variant: str) -> list[str]:
-    """The stages that an image consists of, from the last to the one that is based on Python's image."""
+    """Return the stages of an image, from the last to the one based on Python's image."""
     names = ["runtime"]
     while (base := stages()[names[-1]].base.replace("${VARIANT}", variant)) in stages():
         names.append(base)
@@ -65,7 +65,7 @@ def chain(variant: str) -> list[str]:
 
 
 def pip_calls(stage: Stage, folder: Path, given: dict[str, str]) -> list[list[str]]:
-    """What a stage's last RUN asks pip for, run by a shell where pip only notes it. Raises CalledProcessError."""
+    """Run a stage's last RUN in a shell with a fake pip, and return pip's arguments. Raises CalledProcessError."""
     folder.mkdir()
     (folder / "pip").write_text(f"""#!/bin/sh\n(printf '%s\\t' "$@"; echo) >> {folder}/calls\n""")
     (folder / "pip").chmod(0o755)
@@ -147,7 +147,7 @@ def test_the_image_is_run_by_nobody_special_and_is_semantik() -> None:
 
 
 def test_folders_that_volumes_cover_belong_to_the_user() -> None:
-    """A named volume takes over the owner of the folder that it is mounted on; another one would be root's."""
+    """A named volume takes the owner of the folder it is mounted on; a missing folder would belong to root."""
     [made] = [words for name, words in instructions() if name == "RUN" and "install --directory" in words]
     services = yaml.safe_load(text("docker-compose.yml"))["services"].values()
     ours = [one for one in services if one["image"].startswith("semantik-pipeline:")]

@@ -1,6 +1,6 @@
-"""Alerts, dashboard and autoscalers ask for metrics that exist, in PromQL, of services that serve them.
+"""Alerts, dashboard and autoscalers use existing metrics, in valid PromQL, of services that export them.
 
-``promtool check config`` and ``promtool test rules`` say more where they are at hand.
+``promtool check config`` and ``promtool test rules`` check more, if they are available.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from workers.profiles import PROFILES
 
 REPO = Path(__file__).parents[1]
 
-#: Metrics that are not ours.
+#: Metrics of other programs.
 OTHERS = {"up", "ALERTS", "process_resident_memory_bytes", "node_filesystem_avail_bytes", "node_filesystem_size_bytes"}
 OTHERS |= {"node_cpu_seconds_total"}
 
-#: Those of ours that only grow, and are no part of a histogram.
+#: This project's counters: metrics that only grow and are no part of a histogram.
 COUNTERS = {f"semantik_{name}_total" for name in COUNTS}
 
 
@@ -49,7 +49,7 @@ def queries() -> Iterator[str]:
 
 
 def selectors(expression: Any) -> Iterator[Any]:
-    """Every vector selector in a parsed expression."""
+    """Yield every vector selector in a parsed expression."""
     import promql_parser
 
     if isinstance(expression, promql_parser.VectorSelector):
@@ -77,19 +77,19 @@ def test_every_query_is_promql_over_metrics_that_exist() -> None:
 
 
 def test_names_end_in_what_is_measured() -> None:
-    """As Prometheus' own naming rules ask: a histogram's name says its quantity and unit."""
+    """Prometheus' naming rules: a histogram's name ends in its quantity and unit."""
     assert [name for name in DISTRIBUTIONS if not name.endswith(("_duration_seconds", "_ratio"))] == []
     assert [name for name in NAMES if name.endswith("_total") != (name[9:-6] in COUNTS)] == []
 
 
 def documented() -> dict[str, set[str]]:
-    """Metric -> its labels, as docs/monitoring.md has them."""
+    """Return metric -> its labels, from docs/monitoring.md."""
     rows = re.findall(r"^\| `(semantik_\w+)` \|([^|]*)\|", text("docs/monitoring.md"), re.MULTILINE)
     return {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
 
 
 def counted() -> Iterator[tuple[str, str, set[str]]]:
-    """Where the code counts or observes what is exported: the place, the metric and the labels that are given."""
+    """Yield each place where the code counts or observes an exported metric: the place, the metric, its labels."""
     for path in sorted([*REPO.glob("semantik_pipeline/**/*.py"), *REPO.glob("workers/*.py")]):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
@@ -124,7 +124,7 @@ def test_every_query_asks_for_labels_that_exist() -> None:
 
 
 def test_alerts_know_which_profiles_answer_a_stage() -> None:
-    """An alert on a stage's backlog without a worker asks for exactly the profiles that answer the stage."""
+    """An alert on a stage's backlog without a worker names exactly the profiles that serve the stage."""
     checked = 0
     for query in queries():
         stages, profiles = re.search(r'stage=~?"([^"]+)"', query), re.search(r'profile=~"([^"]+)"', query)
@@ -136,7 +136,7 @@ def test_alerts_know_which_profiles_answer_a_stage() -> None:
 
 
 def counters(expression: Any, *, grows: bool = False) -> Iterator[Any]:
-    """The selectors of our counters that an expression has under ``increase`` or ``rate``."""
+    """Yield the selectors of this project's counters that an expression has inside ``increase`` or ``rate``."""
     import promql_parser
 
     if isinstance(expression, promql_parser.VectorSelector) and grows and expression.name in COUNTERS:
@@ -156,8 +156,11 @@ def fits(selector: Any, labels: dict[str, str]) -> bool:
 
 
 def test_alerts_hear_of_the_first_burst_of_what_they_count(tmp_path: Path) -> None:
-    """Of a counter that begins with its first event, ``increase`` and ``rate`` see nothing: each begins with 0, in every
-    label that can be foreseen; where some can't, a series that is new counts as a whole."""
+    """A counter that starts with its first event is invisible to ``increase`` and ``rate``.
+
+    So each counter starts with 0 in every label combination that is known in advance; for other combinations, the alert
+    counts the whole value of a new series.
+    """
     import promql_parser
 
     begun = list(foreseen(Runtime(load_settings(data_dir=tmp_path, api={"auth": ["fake-auth"]}))))
@@ -169,14 +172,14 @@ def test_alerts_hear_of_the_first_burst_of_what_they_count(tmp_path: Path) -> No
                 name = selector.name
                 asked.add(name)
                 assert any(fits(selector, labels) for labels in known.get(name, ())), rule["alert"]
-                if name == "semantik_quarantines_total":  # by type of error, and plugins have their own
+                if name == "semantik_quarantines_total":  # labeled by error type, and plugins have their own types
                     new = f"({name} unless last_over_time({name}[1h] offset 1h)) or increase({name}[1h])"
                     assert new in " ".join(rule["expr"].split())
     assert {"semantik_quarantines_total", "semantik_maintenance_failures_total"} < asked
 
 
 def test_sources_that_wait_have_an_alert_of_their_own() -> None:
-    """A source is no document, and is read for hours; and one that is read says nothing of those that wait."""
+    """Syncs need an alert of their own: a source can be read for hours, and says nothing about sources that wait."""
     rules = [
         rule for group in yaml.safe_load(text("config/prometheus/alerts.yml"))["groups"] for rule in group["rules"]
     ]
@@ -205,7 +208,7 @@ def test_prometheus_asks_services_that_serve_metrics() -> None:
             by_name += [(host, int(port)) for host, _, port in (target.partition(":") for target in entry["targets"])]
         assert by_name
         for name, port in by_name:
-            if name == "api":  # at its own port, and it has no key to give
+            if name == "api":  # it serves metrics on its own port, and Prometheus has no key for it
                 assert (job["metrics_path"], port) == ("/api/v2/metrics", load_settings().api.port)
                 assert found[name]["environment"]["SEMANTIK_API_PUBLIC_METRICS"] == "true"
             elif found[name]["image"].startswith("semantik-pipeline:"):
@@ -215,7 +218,7 @@ def test_prometheus_asks_services_that_serve_metrics() -> None:
 
 
 def test_the_processes_of_further_gpus_are_asked_as_workers_where_somebody_says_so() -> None:
-    """In the same job, whose name alerts know: Prometheus takes no second one of that name."""
+    """They are in the same job, whose name alerts use; Prometheus accepts no second job with that name."""
     more = re.sub(r"^( +)# (?=- names:|  \w+: )", r"\1", text("config/prometheus/prometheus.yml"), flags=re.MULTILINE)
     [job] = [one for one in yaml.safe_load(more)["scrape_configs"] if one["job_name"] == "semantik-worker"]
     first, second = job["dns_sd_configs"]
@@ -238,7 +241,7 @@ def test_panels_have_a_place_of_their_own_and_a_datasource() -> None:
 
 
 def test_pods_are_asked_as_the_jobs_that_alerts_name() -> None:
-    """On Kubernetes, jobs are made of what the pods' label says; in compose, Prometheus' own file has them."""
+    """On Kubernetes, the job's name comes from the pods' label; with compose, from Prometheus' configuration."""
     manifests = [one for one in yaml.safe_load_all(text("docs/kubernetes/workers.yaml")) if one]
     [monitor] = [one["spec"] for one in manifests if one["kind"] == "PodMonitor"]
     [rule] = monitor["podMetricsEndpoints"][0]["relabelings"]

@@ -1,6 +1,6 @@
-"""Tiny rerankers of other architectures, with random weights: BGE's and Qwen3's. Made by transformers, in a second.
+"""Tiny rerankers with random weights in the architectures of BGE and Qwen3, created by transformers in a second.
 
-They score nonsense, deterministically: enough to test what stands around a model.
+Their scores are meaningless but deterministic: enough to test the code around a model.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _WINDOW = 48
 
 
 def write_tiny_bge(folder: Path, *, window: int = _WINDOW) -> Path:
-    """An XLM-RoBERTa with one output, as the BGE rerankers are: four special tokens in a pair, no token types."""
+    """Write an XLM-RoBERTa with one output, like the BGE rerankers: four special tokens in a pair, no token types."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
@@ -55,8 +55,10 @@ def write_tiny_bge(folder: Path, *, window: int = _WINDOW) -> Path:
 
 
 def write_tiny_qwen3(folder: Path, *, classifier: bool = False) -> Path:
-    """A Qwen3 as the Qwen3-Rerankers are: a language model with control tokens, ``yes`` and ``no``; as a ``classifier``
-    it has one output instead, which says what the difference of their logits would."""
+    """Write a Qwen3 like the Qwen3-Rerankers: a language model with control tokens and the words ``yes`` and ``no``.
+
+    A ``classifier`` instead has one output, which equals the difference of the logits of these words.
+    """
     import torch
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3ForSequenceClassification

@@ -30,7 +30,7 @@ NO_GPU = (
 
 
 def look_at_workers(patient: Patient) -> Iterator[Finding]:
-    """Check that workers run, serve every stage, have one release and the current plugins, and that no unit is stuck."""
+    """Check that workers run, serve every stage, have one release and current plugins, and that no unit is stuck."""
     runtime = patient.runtime
     view = fleet.view(runtime)
     workers = [worker for worker in view["workers"] if worker["state"] not in ("stopped", "lost")]

@@ -1,4 +1,4 @@
-"""Many searches in a process of their own: ``ask.py SETTINGS DATA_FOLDER``, what to ask on standard input."""
+"""Runs many searches in one process: ``ask.py SETTINGS DATA_FOLDER``, with the questions on standard input."""
 
 from __future__ import annotations
 

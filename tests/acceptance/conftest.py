@@ -1,4 +1,4 @@
-"""Real processes: the command line in subprocesses, with fakes that are installed as plugins."""
+"""Acceptance tests run real processes: the command line in subprocesses, with fakes installed as plugins."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from tests import forks
 
-#: The embedder is slow enough to be killed in its middle.
+#: The embedder is slow enough to be killed while it works.
 SETTINGS = """
 [collection.embedding]
 plugin = "fake-embedder"
@@ -28,7 +28,7 @@ overlap_tokens = 0
 pool_chunks = 32
 """
 
-#: So that every stage has work, without the seconds that each process takes to load the built-in extractors' models.
+#: Gives every stage work without the seconds that each process needs to load the built-in extractors' models.
 FAKE_EXTRACTION = """
 [collection.extraction]
 document = []
@@ -38,7 +38,7 @@ plugin = "fake-extractor"
 
 
 class Semantik:
-    """``semantik`` in processes of its own, on one data folder."""
+    """The ``semantik`` command, run in separate processes on one data folder."""
 
     def __init__(self, folder: Path, fakes: Path) -> None:
         self.data = folder / "data"
@@ -50,7 +50,7 @@ class Semantik:
         self.configure(log_path=str(self.log), sleep_ms_per_text=2)
 
     def configure(self, **options: object) -> None:
-        """The fake embedder's options, in the shared state file."""
+        """Set the fake embedder's options in the shared state file."""
         state = {"version": 1, "disabled_ids": [], "configs": {"fake-embedder": options}}
         (self.data / "plugins.json").write_text(json.dumps(state))
 
@@ -67,14 +67,14 @@ class Semantik:
         )
 
     def run(self, *arguments: str, code: int | None = 0, timeout: float = 120) -> dict:
-        """The command's JSON; ``code`` is the exit status it must end with (None: any)."""
+        """Run a command and return its JSON; ``code`` is the expected exit status (None: any)."""
         options = ["--json", "--data-dir", self.data, "--config", self.settings]
         done = forks.semantik([*arguments, *options], self.environment, seconds=timeout)
         assert code is None or done.code == code, f"exit {done.code}\n{done.out}\n{done.err}"
         return done.json()
 
     def answers(self, phrases: Mapping[str, str], *, limit: int) -> dict[str, dict]:
-        """What a search by words alone answers to each phrase; all in one process, for starting one takes seconds."""
+        """Return each phrase's answer of a sparse search, all from one process, because its start takes seconds."""
         asked = json.dumps({"phrases": dict(phrases), "limit": limit})
         command = [sys.executable, str(Path(__file__).with_name("ask.py")), str(self.settings), str(self.data)]
         done = subprocess.run(command, env=self.environment, input=asked, text=True, capture_output=True, timeout=120)
@@ -82,12 +82,12 @@ class Semantik:
         return json.loads(done.stdout)
 
     def embedded(self) -> list[str]:
-        """Hashes of the texts that were embedded, in order, over all processes."""
+        """Return the hashes of the embedded texts of all processes, in order."""
         return self.log.read_text().splitlines() if self.log.exists() else []
 
 
 def kill_family(process: subprocess.Popen[str]) -> bool:
-    """Kill a run with all its children; False if it had ended before."""
+    """Kill a run with all its children; return False if it had ended before."""
     with suppress(psutil.NoSuchProcess):
         family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
         for one in family:
@@ -104,7 +104,7 @@ def semantik(tmp_path: Path, installed_fakes: Path) -> Semantik:
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Callable[[int], Path]:
-    """``corpus(n)``: a folder of n text files of four paragraphs each, no two alike."""
+    """``corpus(n)`` creates a folder of n distinct text files with four paragraphs each."""
 
     def make(count: int) -> Path:
         folder = tmp_path / "corpus"

@@ -1,4 +1,4 @@
-"""The quickstart of docs/api.md, typed as it stands there."""
+"""The quickstart of docs/api.md runs exactly as it is written."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_quickstart_does_what_it_says(tmp_path: Path, no_server: Callable[[s
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", PORT)) == 0:
             no_server(f"Port {PORT}, which the quickstart uses, is taken.", "Free it.")
-    # each answer on a line of its own, behind a mark; whatever fails, the server is ended
+    # each answer is on its own line after a marker; the server is ended whatever fails
     script = ["set -e -o pipefail", "trap 'kill $SERVER 2>/dev/null || true' EXIT"]
     script += [re.sub(r"^(?=curl)", "echo; ", block, flags=re.MULTILINE) for block in quickstart()]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SEMANTIK_")}

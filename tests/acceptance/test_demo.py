@@ -1,4 +1,4 @@
-"""What `make demo` runs, as a process of its own on a copy of the project that is small enough to be indexed in seconds."""
+"""`make demo` runs in a separate process, on a copy of the project that is small enough to be indexed in seconds."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import pytest
 
 REPO = Path(__file__).parents[2]
 
-#: The documents that answer the demo's questions, in their order.
+#: The documents that answer the demo's questions, in order.
 ANSWERS = ("README.md", ".demo/python-topics/function.txt", ".demo/python-topics/operator-summary.txt")
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A folder with the demo, two of the project's documents, and four of Python's topics."""
+    """A folder with the demo, a few of the project's documents, and four of Python's help topics."""
     (tmp_path / "docs" / "pydoc_data").mkdir(parents=True)
     for name in ("README.md", "CHANGELOG.md", "docs/kubernetes.md", "docs/demo.py"):
         shutil.copyfile(REPO / name, tmp_path / name)
@@ -31,10 +31,10 @@ def copy(tmp_path: Path) -> Path:
 
 
 def demo(copy: Path) -> subprocess.CompletedProcess[str]:
-    """Its output and exit code; nothing is reached by any network."""
+    """Run the demo without access to any network; return its output and exit code."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SEMANTIK_")}
     nowhere = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9")
-    command = [sys.executable, "-B", str(copy / "docs" / "demo.py")]  # no compiled topics among its documents
+    command = [sys.executable, "-B", str(copy / "docs" / "demo.py")]  # no bytecode files among its documents
     return subprocess.run(
         command, cwd="/", env=environment | nowhere, text=True, capture_output=True, timeout=240, check=False
     )

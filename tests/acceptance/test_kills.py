@@ -1,4 +1,4 @@
-"""kill -9 at random moments of an index run: nothing is lost, nothing doubled, and the next run goes on."""
+"""kill -9 at random moments of an index run: nothing is lost or duplicated, and the next run continues."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import pytest
 
 from tests.acceptance.conftest import kill_family
 
-#: Texts that may be embedded and not yet saved: a pool on the device, one that waits for the writer and one that is
-#: being written. Each has embed.pool_chunks of these tests, and what the last document of it has more.
+#: Texts that may be embedded but not saved: one pool on the device, one waiting for the writer and one being written.
+#: In these tests, each has at most embed.pool_chunks texts plus the surplus of its last document.
 IN_FLIGHT = 3 * (32 + 4)
 
 
 def kill_in_mid_run(semantik, folder, now: Callable[[float], bool]) -> bool:
-    """Start an index run and kill it with all its children once ``now(seconds)``; False if it was done before."""
+    """Start an index run and kill it with all its children when ``now(seconds)`` is true; False if it ended before."""
     process = semantik.start("index", str(folder))
     started = time.monotonic()
     while process.poll() is None and not now(time.monotonic() - started):
@@ -29,8 +29,10 @@ def kill_in_mid_run(semantik, folder, now: Callable[[float], bool]) -> bool:
 
 
 def random_moment(semantik, chance: random.Random, texts: int) -> Callable[[float], bool]:
-    """After up to so many ``texts`` and a little more; or after some time, if that comes first: perhaps before anything is
-    embedded."""
+    """Return a condition that is true shortly after up to ``texts`` more texts are embedded.
+
+    In a quarter of the cases it also becomes true after a short time, perhaps before anything is embedded.
+    """
     enough = len(semantik.embedded()) + chance.randint(1, texts)
     soon = chance.uniform(0.5, 2.5) if chance.random() < 0.25 else math.inf
     reached: list[float] = []
@@ -45,10 +47,10 @@ def random_moment(semantik, chance: random.Random, texts: int) -> Callable[[floa
 
 
 def prove(semantik, corpus, *, files: int, kills: int, seed: int) -> None:
-    """Kill ``kills`` runs, editing and deleting files between them, let one more finish, and hold all to account."""
+    """Kill ``kills`` runs, editing and deleting files between them; let a last run finish, and check the result."""
     chance = random.Random(seed)
     folder = corpus(files)
-    # However quick the machine, the first runs leave work for the others.
+    # Slow enough that even on a fast machine the first runs leave work for the later ones.
     semantik.configure(log_path=str(semantik.log), sleep_ms_per_text=4)
     marks: list[tuple[int, bool]] = []
     for _ in range(kills):
@@ -76,8 +78,11 @@ def prove(semantik, corpus, *, files: int, kills: int, seed: int) -> None:
 
 
 def prove_only_what_was_in_flight_is_embedded_again(lines: list[str], marks: list[tuple[int, bool]]) -> None:
-    """``lines`` are the texts in the order of their embedding, ``marks`` how many there were at the end of each run
-    but the last, and whether it was killed."""
+    """Check that a text was only embedded twice if it was in flight at a kill.
+
+    ``lines`` are the texts in the order of their embedding. ``marks`` has, for each run except the last, the number of
+    lines at its end and whether it was killed.
+    """
     last = {}
     for place, line in enumerate(lines):
         if line in last:
@@ -100,7 +105,7 @@ def test_many_kills(semantik, corpus, seed):
 
 
 def test_a_process_that_is_stopped_past_its_leases_goes_on_and_loses_nothing(semantik, corpus):
-    """Its own maintenance frees what it held; what it still has in hand comes too late, and does no harm."""
+    """Its own maintenance frees its leases; it finishes what it was working on too late, which does no harm."""
     folder = corpus(60)
     semantik.environment["SEMANTIK_WORK_LEASE"] = "1"
     process = semantik.start("index", str(folder))
@@ -110,7 +115,7 @@ def test_a_process_that_is_stopped_past_its_leases_goes_on_and_loses_nothing(sem
             assert process.poll() is None, "it was done before it was stopped"
             time.sleep(0.01)
         process.send_signal(signal.SIGSTOP)
-        while psutil.Process(process.pid).status() != psutil.STATUS_STOPPED:  # what it writes until then counts
+        while psutil.Process(process.pid).status() != psutil.STATUS_STOPPED:  # texts written until then count
             time.sleep(0.01)
         stopped_at = len(semantik.embedded())
         time.sleep(2.5)
@@ -128,7 +133,7 @@ def test_a_process_that_is_stopped_past_its_leases_goes_on_and_loses_nothing(sem
 
 def test_a_second_process_is_told_who_has_the_folder(semantik, corpus):
     folder = corpus(150)
-    semantik.configure(log_path=str(semantik.log), sleep_ms_per_text=50)  # half a minute, in which the others ask
+    semantik.configure(log_path=str(semantik.log), sleep_ms_per_text=50)  # half a minute for the other commands
     first = semantik.start("index", str(folder))
     try:
         deadline = time.monotonic() + 60
@@ -137,7 +142,7 @@ def test_a_second_process_is_told_who_has_the_folder(semantik, corpus):
             time.sleep(0.02)
         answer = semantik.run("index", str(folder), code=1)
         assert str(first.pid) in answer["error"]["message"]
-        assert semantik.run("status")["owner"]["pid"] == first.pid  # reading works meanwhile
+        assert semantik.run("status")["owner"]["pid"] == first.pid  # commands that only read work meanwhile
     finally:
         first.send_signal(signal.SIGTERM)
         first.communicate(timeout=60)
@@ -146,4 +151,4 @@ def test_a_second_process_is_told_who_has_the_folder(semantik, corpus):
     result = semantik.run("index", str(folder))
     assert result["documents"]["seen"] == 150
     lines = semantik.embedded()
-    assert len(lines) == len(set(lines))  # an orderly stop embeds nothing twice
+    assert len(lines) == len(set(lines))  # a graceful stop makes nothing be embedded twice

@@ -1,4 +1,4 @@
-"""A document that kills the whole process each time: it alone ends in quarantine, and all others are indexed."""
+"""A document that kills the whole process each time: only that document is quarantined; all others are indexed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_a_document_that_kills_its_process_is_quarantined_and_all_others_are_ind
         process = semantik.start("index", str(folder))
         process.communicate(timeout=60)
         codes.append(process.returncode)
-    assert codes == [CRASH_EXIT_CODE] * (ATTEMPTS + 1) + [3]  # once in company; then alone, which counts; then degraded
+    assert codes == [CRASH_EXIT_CODE] * (ATTEMPTS + 1) + [3]  # one death in company, the attempts alone, then degraded
     listed = {row["document"].rpartition("/")[2]: row for row in semantik.run("documents", "list")["documents"]}
     bad = listed.pop("bad.txt")
     assert bad["status"] == "quarantined"

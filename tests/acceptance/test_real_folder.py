@@ -1,4 +1,4 @@
-"""A folder of real files through the command line: indexed, searched, edited, emptied, indexed again."""
+"""A folder of real files through the command line: indexed, searched, edited, emptied, and indexed again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.acceptance.conftest import SETTINGS
 FILES = Path(os.environ.get("SEMANTIK_TEST_DATA") or Path(__file__).parents[3] / "shared" / "data") / "files"
 needs_files = pytest.mark.skipif(not FILES.is_dir(), reason=f"no test data at {FILES}")
 
-#: A phrase of each file that can be read, in words as BM25 sees them.
+#: A phrase of each readable file, in words as BM25 splits them.
 PHRASES = {
     "README.rst": "sample docs directory contains",
     "a1977-backus-p21.pdf": "recursive functions without a definition",
@@ -42,7 +42,7 @@ PHRASES = {
     "stanley-cups.xlsx": "Maple Leafs TOR 13",
 }
 
-#: What can't be indexed, and a word of the reason.
+#: Files that can't be indexed, with their status and a word of the reason.
 REASONS = {
     "duplicate-paragraphs.doc": ("quarantined", "LibreOffice"),
     "fake-text-all-whitespace.txt": ("skipped", "white space"),
@@ -69,7 +69,7 @@ def test_real_files(semantik, tmp_path):
     folder = shutil.copytree(FILES, tmp_path / "files")
     semantik.configure(log_path=str(semantik.log))
     semantik.settings.write_text(SETTINGS)  # with the built-in extractors
-    first = semantik.run("index", str(folder), code=3, timeout=240)  # degraded: some can't be read
+    first = semantik.run("index", str(folder), code=3, timeout=240)  # degraded, because some files can't be read
     adds_up(first)
     assert first["outcome"] == "degraded"
     assert first["documents"]["seen"] == len(list(FILES.iterdir()))
@@ -124,7 +124,7 @@ def test_nasty_files_are_named_and_harm_nobody(semantik, tmp_path):
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("[Content_Types].xml", "<Types/>")
         archive.writestr("word/document.xml", b"0" * 300_000_000)
-    # Larger than what `chunk` takes together, so that it travels alone; few words, so that little is embedded.
+    # Larger than a claim of `chunk`, so that it is processed alone; few words, so that little is embedded.
     (folder / "large.txt").write_bytes((b"The same sentence about a quokka." + b" " * 80 + b"\n") * 5_500)
     semantik.configure(log_path=str(semantik.log))
     answer = semantik.run("index", str(folder), code=3, timeout=240)

@@ -1,4 +1,4 @@
-"""kill -9 at random moments of a reindex, each followed by another run: it is finished, and there is one active index."""
+"""kill -9 at random moments of a reindex, each followed by another run: it finishes, with one active index."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.acceptance.conftest import kill_family
 
 
 def build_of(semantik) -> tuple[int, str] | None:
-    """``(operation, phase)`` of the build under way."""
+    """Return ``(operation, phase)`` of the running build, or None."""
     ledger = sqlite3.connect(semantik.data / "ledger.sqlite3")
     try:
         row = ledger.execute("select operation_id, build from generations where state = 'building'").fetchone()
@@ -26,7 +26,7 @@ def prove(semantik, corpus, *, files: int, kills: int, seed: int) -> None:
     chance = random.Random(seed)
     folder = corpus(files)
     assert semantik.run("index", str(folder))["outcome"] == "succeeded"
-    semantik.configure(log_path=str(semantik.log), sleep_ms_per_text=10)  # or it is done before it is killed
+    semantik.configure(log_path=str(semantik.log), sleep_ms_per_text=10)  # so that it is not done before it is killed
     phases: list[str] = []
     arguments = ["reindex", "default", "--set", "embedding.dimension=32"]
     for _ in range(kills):
@@ -42,7 +42,7 @@ def prove(semantik, corpus, *, files: int, kills: int, seed: int) -> None:
             phases.append(found[1])
             arguments = ["operations", "resume", f"reindex-{found[0]}", "--wait"]
         elif killed and len(semantik.run("operations", "list", "--all")["operations"]) == 1:
-            phases.append("before")  # killed before it had begun
+            phases.append("before")  # killed before the operation began
         else:
             break
     if build_of(semantik) or phases[-1:] == ["before"]:

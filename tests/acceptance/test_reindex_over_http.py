@@ -1,5 +1,7 @@
-"""A client over HTTP asks 50 times a second, all the while that a server builds its index anew for a model of another
-dimension: no error, no empty answer, none that mixes the two."""
+"""A client searches over HTTP 50 times a second while a server rebuilds its index for a model of another dimension.
+
+There is no error, no empty answer, and no answer that mixes the two indexes.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ from tests.integration.test_reindex_under_search import Answer, Client, judge
 
 @contextmanager
 def served(semantik: Semantik) -> Iterator[tuple[str, str]]:
-    """``(url, key)`` of a server in a process of its own."""
+    """Start a server in a separate process and yield ``(url, key)``."""
     process, note = semantik.start("serve", "--port", "0"), semantik.data / "owner.json"
     try:
         until = time.monotonic() + 60
@@ -43,7 +45,7 @@ def prove(semantik: Semantik, count: int) -> None:
     ]
     questions = [f"topic{number:04} of the day" for number in range(0, count, 3)][:30]
     with served(semantik) as (url, key):
-        mine = threading.local()  # connections of each thread
+        mine = threading.local()  # one client, and so one connection, per thread
 
         def ask(question: str) -> Answer:
             if not hasattr(mine, "client"):
@@ -64,7 +66,7 @@ def prove(semantik: Semantik, count: int) -> None:
         with Client(ask, questions) as client:
             begun = mine.client.collections.reindex("default", {"embedding.dimension": 32})
             assert ended(begun["operation"])["outcome"] == "succeeded"
-            time.sleep(0.5)  # some are asked of the new one
+            time.sleep(0.5)  # so that some searches use the new index
         after = {question: ask(question) for question in questions}
         report = mine.client.collections.verify("default")
     judge(client, before, after)

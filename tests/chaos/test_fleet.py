@@ -1,8 +1,8 @@
-"""What a night does to a fleet: workers die, hang and are replaced, the broker forgets, servers go away and come back.
+"""Long tests of a fleet under faults: workers die, hang and are replaced; brokers lose messages; servers go away.
 
-Each proof ends with the fleet's account (:meth:`Fleet.account`): every document accounted for, ledger and store agree
-point by point, nothing embedded twice beyond the batches in flight, no attempt held against an innocent document. They
-are `make chaos`; short ones of the same kinds, several in a night, are in ``test_short_nights.py``.
+Each ends with the fleet's account (:meth:`Fleet.account`): every document is accounted for, ledger and store agree
+point by point, nothing was embedded twice except pools in flight, and no attempt was charged to an innocent document.
+They run with `make chaos`; short tests that combine the same faults are in ``test_short_nights.py``.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from tests.chaos.servers import until
 
 DOCUMENTS = 2000
 
-#: Milliseconds that a text takes, where a run is to last half a minute and more on two workers: what disturbs it needs that.
+#: Milliseconds per text that make a run on two workers last half a minute or more, long enough to disturb it.
 SLOW = 25
 
-#: Documents of a large source, and of a small one.
+#: Number of documents of a large and of a small source.
 LARGE, SMALL = 50_000, 50
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
@@ -59,8 +59,10 @@ def test_a_random_worker_dies_every_three_seconds(make_fleet, postgres_url, brok
 def test_the_units_of_a_dead_worker_are_taken_up_within_30_s(
     make_fleet, postgres_url, redis, qdrant, tmp_path, record_property
 ):
-    """Somebody else holds one of them, or has brought it further, within 30 s, and then one after another, for suspects run
-    alone; the summary says when the last was. All the while every worker hears the same bells."""
+    """Another worker claims or advances the first unit within 30 s, then the others one after another, as suspects.
+
+    The summary records when the last was taken up. Meanwhile all workers receive the same bells.
+    """
     fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
     operation = begun(fleet, tmp_path, workers=2, documents=DOCUMENTS)
     fleet.ring_twice()
@@ -118,10 +120,10 @@ def test_the_store_is_away_for_20_s_and_then_slow(make_fleet, postgres_url, redi
 
 
 def test_workers_stop_past_their_leases_and_go_on(make_fleet, postgres_url, redis, qdrant, tmp_path):
-    """A worker that holds units of a stage is stopped until others have taken them, then continued; each stage once."""
+    """For each stage, a worker that holds units is stopped until others have claimed them, then continued."""
     fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
     fleet.environment |= {"SEMANTIK_WORK_LEASE": "4", "SEMANTIK_WORK_LEASE_RENEWAL": "1"}
-    fleet.configure(sleep_ms_per_text=5, extractor_ms=10)  # so that all stages are met in one run
+    fleet.configure(sleep_ms_per_text=5, extractor_ms=10)  # slow enough to meet all stages in one run
     fleet.start_scheduler()
     for _ in range(3):
         fleet.start_worker()
@@ -137,8 +139,10 @@ def test_a_poison_document_kills_its_process_each_time(make_fleet, postgres_url,
 
 
 def test_a_rolling_restart_with_a_changed_plugin_state(make_fleet, postgres_url, redis, qdrant, tmp_path):
-    """The state file changes in mid-run, and what it says of the embedder would shape other vectors of the same length: the
-    generation's own options count. The processes are replaced one by one, and all others take work meanwhile."""
+    """The state file changes during the run, with embedder options that would give other vectors of the same length.
+
+    The generation's frozen options must be used. The processes are replaced one by one while the others take work.
+    """
     fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
     fleet.start_scheduler()
     fleet.configure(sleep_ms_per_text=SLOW)
@@ -173,7 +177,7 @@ def test_a_plugin_that_is_disabled_blocks_the_operation_until_it_is_back(
     state_file.write_text(json.dumps({**state, "disabled_ids": ["fake-embedder"]}))
     fleet.replace_all()
     until(lambda: "fake-embedder" in str(fleet.semantik("fleet", "status", code=None)["blocked"]), "blocked", 60)
-    # The operation is blocked when all that other stages can do of it is done.
+    # The operation is blocked once the other stages have done all they can for it.
     shown = partial(fleet.semantik, "operations", "show", str(operation), code=None)
     until(lambda: "fake-embedder" in str(shown()["reason"]), "its operation blocked", 60)
     state_file.write_text(json.dumps(state))
@@ -184,12 +188,13 @@ def test_a_plugin_that_is_disabled_blocks_the_operation_until_it_is_back(
 def test_a_small_source_is_not_starved_by_a_large_one(
     make_fleet, postgres_url, redis, qdrant, tmp_path, record_property
 ):
-    """50 documents of 20 chunks each, beside 50,000 of one chunk.
+    """A source of 50 documents with 20 chunks each, next to one of 50,000 documents with one chunk each.
 
-    Asserted, against the middle one of three runs alone: where both sources begin together, the small one takes at most
-    twice as long. Where it comes later, the two processors are taken, and what is in hand of the large source ends first:
-    the middle one of three takes at most four times as long. Recorded, for the summary: all these times, and those of 50
-    documents of one chunk, as the large source's are."""
+    The reference is the median of three runs of the small source alone. If both sources begin together, the small one
+    takes at most twice as long. If it comes later, both processors are busy and units in progress end first: the median
+    of three runs is at most four times as long. The summary records all these times, and those of 50 documents of one
+    chunk, the size of the large source's documents.
+    """
     fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
     fleet.start_scheduler()
     for _ in range(2):
@@ -206,7 +211,7 @@ def test_a_small_source_is_not_starved_by_a_large_one(
         return [seconds(f"{name}{turn}", parts) for turn in range(3)]
 
     def end(large: int) -> int:
-        """Cancel it while it runs; how many of its documents were seen."""
+        """Cancel it while it runs; return how many of its documents were seen."""
         assert fleet.progress(large).state == "running"
         fleet.semantik("operations", "cancel", str(large))
         ended = fleet.wait(large, 120)
@@ -249,7 +254,7 @@ def test_documents_change_and_vanish_while_they_are_synced(make_fleet, postgres_
     corpus = make_corpus(tmp_path / "corpus", DOCUMENTS)
     with edited(corpus) as vanished:
         progress = fleet.wait(fleet.begin(corpus), LONG)
-    assert progress.outcome in ("succeeded", "degraded")  # one that vanished between two looks may be in quarantine
+    assert progress.outcome in ("succeeded", "degraded")  # a file that vanished during the sync may be quarantined
     found = progress.result["documents"]
     assert found["seen"] == found["new"] + found["changed"] + found["unchanged"] + found["skipped"] > DOCUMENTS / 2
     assert found["quarantined"] <= len(vanished)

@@ -1,4 +1,4 @@
-"""Flower as docker-compose.yml starts it: who has no password sees nothing, who has it sees workers and queues."""
+"""Flower as docker-compose.yml starts it: without the password nothing is shown, with it workers and queues."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tests.conftest import missing_server
 
 COMPOSE = Path(__file__).parents[2] / "docker-compose.yml"
 
-#: Pages that tell something of the fleet.
+#: Pages that show information about the fleet.
 PAGES = ("/", "/workers?json=1", "/broker", "/tasks", "/api/workers", "/api/queues/length")
 
 
 def as_composed(port: int) -> tuple[list[str], dict[str, str]]:
-    """The service's own words and environment, at another port; the fleet's servers are those of the test."""
+    """Return the command and environment of compose's service, with another port and the test's servers."""
     service = yaml.safe_load(COMPOSE.read_text("utf-8"))["services"]["flower"]
     program, *words = [*service["entrypoint"], *service["command"]]
     options = [f"--port={port}" if word.startswith("--port=") else word for word in words]

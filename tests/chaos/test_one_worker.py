@@ -1,5 +1,7 @@
-"""One worker process as operators meet it: drained, resumed, restarted without a supervisor, ended, each in mid-work.
-Beside it: a small source that comes after a large one, and the scheduler by Celery's own command."""
+"""One worker process that is drained, resumed, restarted without a supervisor and stopped, each while it works.
+
+Also: a small source after a large one, and the scheduler by Celery's own command.
+"""
 
 from __future__ import annotations
 
@@ -18,25 +20,27 @@ from tests.chaos.servers import free_port, until
 
 
 def unblamed(fleet) -> None:
-    """Nobody holds anything, and nothing is held against any document."""
+    """Check that no lease is held, no attempt is charged and no document is a suspect."""
     assert fleet.leases() == 0
     assert fleet.attempts_and_suspects() == (0, 0)
 
 
 def all_to_be_embedded(fleet, operation: int, count: int) -> bool:
-    """So many documents of an operation are chunked and extracted."""
+    """Whether ``count`` documents of an operation are chunked and extracted."""
     progress = fleet.progress(operation)
     early = sum(progress.stages.get(stage, 0) for stage in ("chunk", "extract"))
     return progress.seen == count and not early
 
 
 def test_a_worker_is_drained_resumed_restarted_and_ended(make_fleet, postgres_url, redis, qdrant, tmp_path):
-    """By Celery's own command, so that no supervisor helps. The embedder takes longer than the soft shutdown, so claims
-    are given back, not finished."""
+    """Started by Celery's own command, so there is no supervisor.
+
+    Embedding takes longer than the soft shutdown, so claims are released and not finished.
+    """
     fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
     fleet.environment["SEMANTIK_EMBED_POOL_CHUNKS"] = "40"
     fleet.environment["SEMANTIK_WORKER_SOFT_SHUTDOWN"] = "1"
-    fleet.configure(sleep_ms_per_text=50)  # 2 s of work in one piece
+    fleet.configure(sleep_ms_per_text=50)  # a pool takes 2 s
     worker = fleet.start_worker()
     fleet.start_scheduler()
     fleet.ready(1)
@@ -47,7 +51,7 @@ def test_a_worker_is_drained_resumed_restarted_and_ended(make_fleet, postgres_ur
     fleet.semantik("fleet", "drain")
     assert not fleet.leases(), "it has finished what it had in hand, or given it back"
     before = fleet.progress(operation).stages
-    time.sleep(2.5)  # two ticks of the scheduler, each of which rings
+    time.sleep(2.5)  # two ticks of the scheduler, each of which rings the bells
     assert fleet.leases() == 0 and fleet.progress(operation).stages == before
     fleet.semantik("fleet", "resume")
     small = fleet.begin_source(json_lines(tmp_path, "small", 20))
@@ -57,7 +61,8 @@ def test_a_worker_is_drained_resumed_restarted_and_ended(make_fleet, postgres_ur
     before = fleet.progress(operation).stages.get("indexed", 0)
     assert fleet.wait(small, 200).outcome == "succeeded"
     assert fleet.progress(operation).state == "running", "it is not kept waiting for the end of the large one"
-    # three pools may have been in hand when it came; what it has itself is half a pool, and its fair share
+    # Three pools may have been in progress when it came. Its own units are half a pool, so the fair share of the large
+    # source is another half.
     passed = fleet.indexed_before("small") - before
     assert passed <= 3.5 * 20, f"{passed} documents of the large source passed the 20 of the small one"
 
@@ -88,7 +93,7 @@ def test_a_worker_is_drained_resumed_restarted_and_ended(make_fleet, postgres_ur
 
 
 def asked(port: int, page: str) -> tuple[int, str]:
-    """Status and text of a probe's answer; 0 if nobody answers."""
+    """Return the status and text of a probe's answer; status 0 if there is no answer."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=10) as answer:
             return answer.status, answer.read().decode()
@@ -106,7 +111,7 @@ def test_a_worker_that_starts_before_its_broker_is_seen_and_waits_for_it(
     port = free_port()
     worker = fleet.start_worker(SEMANTIK_METRICS_PORT=str(port))
     until(lambda: asked(port, "live")[0] == 200, "it lives")
-    # a busy machine's heart is slow
+    # on a busy machine, heartbeats are slow
     until(lambda: asked(port, "ready") == (503, "starting\n"), "it says that it starts")
     with fleet.runtime.ledger.read() as tx:
         [seen] = ledger_workers.living(tx)
@@ -134,8 +139,10 @@ def test_a_worker_ends_while_it_waits_for_its_broker(make_fleet, postgres_url, r
 
 
 def test_celerys_own_beat_has_syncs_begun_that_are_due(make_fleet, postgres_url, redis, qdrant, tmp_path, monkeypatch):
-    """`celery -A workers.app beat` rings at every tick as `semantik scheduler` does, and nobody else does. It leaves no file,
-    and ends when it is told."""
+    """`celery -A workers.app beat` rings at every tick, like `semantik scheduler`, and nothing else rings.
+
+    It leaves no file behind and ends on request.
+    """
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
@@ -149,7 +156,7 @@ def test_celerys_own_beat_has_syncs_begun_that_are_due(make_fleet, postgres_url,
 
     fleet.start_worker()
     fleet.ready(1)
-    time.sleep(2.5)  # two ticks, if anything ticked
+    time.sleep(2.5)  # two ticks, if there were a scheduler
     assert source()["state"] == "due"
     beat = fleet.start_beat()
     until(lambda: source()["documents"] == 5, "what is due is synced")

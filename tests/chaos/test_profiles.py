@@ -1,4 +1,4 @@
-"""Workers of each profile, by both commands that start them: what they hear, in which pool, with how many threads."""
+"""Workers of each profile, started by both commands: their queues, their pool and their number of threads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from workers.profiles import POOL, PROFILES, concurrency
 
 
 def answers(fleet, count: int) -> dict[int, dict[str, Any]]:
-    """What so many workers say of themselves over Celery's remote control: process -> statistics, queues, configuration."""
+    """Return what ``count`` workers report by Celery's remote control: pid -> statistics, queues, configuration."""
     with closing(Celery("operator", set_as_current=False)) as app:
         queue.configure(app, fleet.settings)
         asked = app.control.inspect(limit=count, timeout=20)
@@ -46,7 +46,7 @@ def test_both_commands_start_the_worker_that_the_profile_describes(make_fleet, p
         name = registered[pid].profile
         by = f"{name} by {'celery' if pid in ours else 'semantik'}"
         chosen = PROFILES[name]
-        threads = concurrency(chosen, children=1)  # SEMANTIK_CHILD_PROCESSES
+        threads = concurrency(chosen, children=1)  # SEMANTIK_CHILD_PROCESSES is 1
         assert tuple(registered[pid].report["queues"]) == chosen.queues, by
         prefix = fleet.settings.broker.prefix
         assert {one["name"] for one in said["queues"]} == {f"{prefix}.{queue}" for queue in chosen.queues}, by

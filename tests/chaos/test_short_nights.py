@@ -1,4 +1,4 @@
-"""What ``test_fleet.py`` proves at length, in nights of some seconds on small corpora; several disturbances in each."""
+"""Short versions of the tests in ``test_fleet.py``: a few seconds on small corpora, with several faults in each."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SMALL = 200
 
 @pytest.fixture
 def make_fleet(make_fleet):
-    """With pools so small that what may be in flight, and so be embedded twice, is a small part of these corpora."""
+    """Create fleets with pools so small that the texts in flight, which may be embedded twice, are a small share."""
 
     def make(**urls):
         fleet = make_fleet(**urls)
@@ -37,10 +37,10 @@ def make_fleet(make_fleet):
 
 
 def test_a_night_of_workers_and_redis(make_fleet, postgres_url, redis, qdrant, tmp_path):
-    """A death, a worker that stands still past its lease, bells that all hear, an empty broker, one that is away."""
+    """A worker dies, another is stopped past its lease, all receive bells, the broker loses messages and goes away."""
     fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
     fleet.environment |= {"SEMANTIK_WORK_LEASE": "5", "SEMANTIK_WORK_LEASE_RENEWAL": "1"}
-    fleet.configure(sleep_ms_per_text=120)  # or all is done before anybody is hit, where the machine is busy
+    fleet.configure(sleep_ms_per_text=120)  # otherwise, on a busy machine, all is done before a worker is hit
     operation = begun(fleet, tmp_path, workers=2, documents=SMALL)
     victim = fleet.kill_at_work()
     fleet.ring_twice()
@@ -62,15 +62,15 @@ def test_a_night_of_workers_and_redis(make_fleet, postgres_url, redis, qdrant, t
 
 
 def test_a_night_of_workers_that_stand_still(make_fleet, postgres_url, redis, qdrant, tmp_path):
-    """In every stage one of them, past its lease, and then it goes on with what others have by now."""
+    """In each stage, one worker is stopped past its lease, then continues with units that others have claimed."""
     fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
     fleet.environment |= {
         "SEMANTIK_WORK_LEASE": "3",
         "SEMANTIK_WORK_LEASE_RENEWAL": "0.5",
         "SEMANTIK_SCHEDULE_TICK": "0.5",
-        "SEMANTIK_WORK_MAX_IN_FLIGHT": "30",  # so that no stage is done before the others
+        "SEMANTIK_WORK_MAX_IN_FLIGHT": "30",  # so that no stage finishes before the others
     }
-    fleet.configure(sleep_ms_per_text=80, extractor_ms=10, parser_ms=20)  # or all is done before every stage is met
+    fleet.configure(sleep_ms_per_text=80, extractor_ms=10, parser_ms=20)  # slow enough to meet every stage
     qdrant.delay = 0.02
     fleet.start_scheduler()
     for _ in range(2):
@@ -82,7 +82,7 @@ def test_a_night_of_workers_that_stand_still(make_fleet, postgres_url, redis, qd
 
 
 def test_a_night_of_servers(own_postgres, make_fleet, unsteady, qdrant, tmp_path):
-    """RabbitMQ rings, forgets everything and is away; the ledger restarts twice, the store is away and then slow."""
+    """RabbitMQ loses its messages and goes away; the ledger restarts twice; the store goes away, then is slow."""
     broker = unsteady("rabbitmq")
     fleet = make_fleet(database=own_postgres.url, broker=broker.url, qdrant=qdrant.url)
     fleet.configure(sleep_ms_per_text=10)
@@ -106,9 +106,11 @@ def test_a_night_of_servers(own_postgres, make_fleet, unsteady, qdrant, tmp_path
 
 
 def test_a_night_of_people(make_fleet, postgres_url, redis, qdrant, tmp_path):
-    """In mid-run somebody changes the embedder's options and restarts the processes, which a supervisor replaces one by
-    one; documents change and vanish. A worker has a newer release of the embedder all the while: it leaves to others what
-    that would embed otherwise."""
+    """During a run, the embedder's options change and a supervisor restarts its processes one by one; documents change
+    and vanish.
+
+    One worker has a newer release of the embedder: it leaves units to others that its release would embed differently.
+    """
     fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
     fleet.configure(sleep_ms_per_text=15)
     fleet.start_scheduler()
