@@ -81,6 +81,8 @@ def semantik(
 ) -> None:
     """Index documents, keep the index up to date, and search it.
 
+    Start with `semantik index FOLDER`, then `semantik search QUESTION`.
+
     Global options may stand before or after the command.
 
     \b

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
 
 app = typer.Typer(
-    help="Create, configure, delete and export collections.",
+    help="Create, configure, delete and export collections.\n\nA collection is a set of documents that are searched "
+    "together, with one configuration. It is filled by sources.",
     rich_markup_mode=None,
     no_args_is_help=True,
 )

@@ -30,7 +30,7 @@ DatasetArgument = Annotated[
     ),
 ]
 CollectionOption = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Collection to index the dataset into (default: one of its own).")
+    str | None, typer.Option(metavar="NAME", help="Collection to index the dataset into (default: a new one for it).")
 ]
 ModelOption = Annotated[str | None, typer.Option(metavar="NAME", help="Embedding model.")]
 LimitOption = Annotated[int, typer.Option(metavar="N", help="Hits per query; a reranker reads up to 5 × N.")]

@@ -12,7 +12,12 @@ from semantik_pipeline.cli.invocation import Invocation, begin
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
 
-app = typer.Typer(help="Show and control workers.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Show and control workers.\n\nThe workers of a fleet are processes started with `semantik worker`, on one or more "
+    "hosts. They share a database, a message broker and a Qdrant server.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 #: Seconds between two looks of ``--watch`` and ``--wait``.
 LOOK = 2.0

@@ -32,7 +32,7 @@ def create(
     ] = None,
     principals: Annotated[
         list[str] | None,
-        typer.Option("--principal", metavar="P", help="Limit search to documents that P may see; repeatable."),
+        typer.Option("--principal", metavar="P", help="Limit search to what this user or group may see; repeatable."),
     ] = None,
     expires: Annotated[
         str | None, typer.Option(metavar="DURATION", help="Lifetime, e.g. 90d (default: it does not expire).")

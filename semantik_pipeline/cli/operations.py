@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     from semantik_pipeline.cli.pace import Pace
     from semantik_pipeline.runtime import Runtime
 
-app = typer.Typer(help="Watch, pause, cancel and retry operations.", rich_markup_mode=None, no_args_is_help=True)
+app = typer.Typer(
+    help="Watch, pause, cancel and retry operations.\n\nAn operation is something that takes time, such as a sync, a "
+    "reindex, a deletion or a repair.",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+)
 
 NameArgument = Annotated[str, typer.Argument(metavar="ID", help="Operation id, e.g. sync-12.")]
 WatchOption = Annotated[bool, typer.Option("--watch", help="Refresh every two seconds until it has finished.")]
@@ -96,7 +101,7 @@ def pause(context: typer.Context, operation: NameArgument) -> int:
 @app.command(short_help="Resume a paused operation.", epilog=EPILOG)
 def resume(context: typer.Context, operation: NameArgument, wait: WaitOption = False) -> int:
     """Resume a paused operation. Without a fleet, this process works on it until it has finished, unless another process
-    (such as `semantik serve`) is working; then --wait waits for that one."""
+    (such as `semantik serve`) is working; in that case --wait waits for that process."""
     call = begin(context)
     from semantik_pipeline import operations
 

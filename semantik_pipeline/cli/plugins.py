@@ -35,7 +35,7 @@ def list_(
     ] = None,
     health: Annotated[bool, typer.Option("--health", help="Run health checks.")] = False,
 ) -> int:
-    """List plugins with their type, version and origin, and why those that are not enabled are not."""
+    """List plugins with their type, version, origin and status, and the reason if one is not enabled."""
     call = begin(context)
     from semantik_pipeline.cli.plugin_views import show_list
     from semantik_pipeline.contracts import KINDS
@@ -121,7 +121,7 @@ def health(
     context: typer.Context,
     plugin_id: Annotated[str | None, typer.Argument(metavar="ID", help="Only this plugin.")] = None,
 ) -> int:
-    """Check the health of all plugins, or of one; then the exit code is 1 if it is unhealthy."""
+    """Check the health of all plugins, or of one. With an ID, exit code 1 means that the plugin is unhealthy."""
     call = begin(context)
     from semantik_pipeline import plugin_admin
     from semantik_pipeline.cli.plugin_views import show_health

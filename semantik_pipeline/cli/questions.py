@@ -56,7 +56,9 @@ RerankWeightOption = Annotated[
 ]
 FilterOption = Annotated[
     str | None,
-    typer.Option("--filter", metavar="JSON", help='Qdrant filter, e.g. {"must": [{"key": "page", "match": …}]}.'),
+    typer.Option(
+        "--filter", metavar="JSON", help='Qdrant filter, e.g. {"must": [{"key": "page", "match": {"value": 3}}]}.'
+    ),
 ]
 FacetOption = Annotated[
     list[str] | None,

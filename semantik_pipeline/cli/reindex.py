@@ -32,7 +32,8 @@ def reindex(
         list[str] | None,
         typer.Option(
             metavar="KEY=VALUE",
-            help="Process only these documents again, in the current index, e.g. error.stage=chunk, or a JSON filter.",
+            help="Build no index; process matching documents again in the current one, e.g. status=quarantined; "
+            "repeatable, or one JSON filter.",
         ),
     ] = None,
     fresh: Annotated[

@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
     from semantik_pipeline.runtime import Runtime
 
-app = typer.Typer(help="Add, schedule, sync, pause and remove sources.", rich_markup_mode=None, no_args_is_help=True)
+app = typer.Typer(
+    help="Add, schedule, sync, pause and remove sources.\n\nA source is a place whose documents are indexed, such as a "
+    "folder, a git repository, a mailbox, a bucket or a website.",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+)
 
 SourceArgument = Annotated[str, typer.Argument(metavar="SOURCE", help="Id, name, or end of the name.")]
 SourcesArgument = Annotated[
@@ -31,7 +36,7 @@ JitterOption = Annotated[
     str | None, typer.Option(metavar="DURATION", help="Spread the sources of one schedule over this time, e.g. 30s.")
 ]
 WeightOption = Annotated[
-    float | None, typer.Option(metavar="W", help="Share of the workers, relative to other sources (default: 1).")
+    float | None, typer.Option(metavar="W", help="Share of the workers, relative to other sources, which have 1.")
 ]
 PrincipalOption = Annotated[
     list[str] | None,

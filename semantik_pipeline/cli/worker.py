@@ -13,7 +13,10 @@ def worker(
     context: typer.Context,
     profile: Annotated[
         str | None,
-        typer.Option(metavar="PROFILE", help="One of all, gpu, cpu and search. [env: SEMANTIK_WORKER_PROFILE]"),
+        typer.Option(
+            metavar="PROFILE",
+            help="Work to take: all, gpu (embedding first), cpu (no embedding) or search. [env: SEMANTIK_WORKER_PROFILE]",
+        ),
     ] = None,
     processes: Annotated[
         int | None,
