@@ -1,6 +1,6 @@
-"""The command line: each command reads its arguments, calls one function, and shows what came of it.
+"""The command line. Each command reads its arguments, calls one function, and prints the result.
 
-Nothing but Typer is imported until a command runs, so that ``semantik --help`` answers at once.
+Only Typer is imported before a command runs, so that ``semantik --help`` is fast.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import sys
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run one command and end the process with its exit code: 0 done, 1 failed, 2 usage, 3 done but degraded."""
+    """Run one command and exit the process with its code: 0 done, 1 failed, 2 wrong usage, 3 done but degraded."""
     from semantik_pipeline.cli.run import run
 
     sys.exit(run(sys.argv[1:] if argv is None else argv))

@@ -1,4 +1,4 @@
-"""``python -m semantik_pipeline.cli`` is ``semantik``."""
+"""Entry point for ``python -m semantik_pipeline.cli``, which is the same as ``semantik``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tree of commands and the global options."""
+"""The command tree and the global options."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from semantik_pipeline.cli.groups import Grouped
 from semantik_pipeline.cli.invocation import Invocation
 from semantik_pipeline.cli.routing import route
 
-#: Of `--url`.
+#: Help text of `--url`.
 URL_HELP = "Run the command on this server. [env: SEMANTIK_URL]"
 
-# Plain help: rich would take longer to import than all the rest.
+# Plain help, because importing rich takes longer than all other imports together.
 app = typer.Typer(name="semantik", cls=Grouped, rich_markup_mode=None, no_args_is_help=True)
 
 

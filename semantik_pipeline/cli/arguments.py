@@ -1,4 +1,4 @@
-"""Global options may stand before or after the command; here they are moved to the front, where Typer needs them."""
+"""Global options: users may write them anywhere, and they are moved to the front, where Typer expects them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from semantik_pipeline.errors import UsageError
 
-#: Global options, and whether each takes a value.
+#: Maps each global option to whether it takes a value.
 GLOBAL_OPTIONS = {
     "--data-dir": True,
     "--config": True,
@@ -22,9 +22,9 @@ EPILOG = "Global options: --data-dir DIR, --config FILE, --url URL, --api-key-en
 
 
 def globals_first(argv: Sequence[str]) -> list[str]:
-    """The same arguments, global options first. What follows ``--`` stays as it is.
+    """Return the same arguments with the global options first. Arguments after ``--`` are not changed.
 
-    Raises UsageError for a global option that lacks its value, or is followed by another option.
+    Raises UsageError for a global option without a value, or with another option where its value should be.
     """
     front: list[str] = []
     rest: list[str] = []
@@ -43,8 +43,10 @@ def globals_first(argv: Sequence[str]) -> list[str]:
 
 
 def command_word(args: Sequence[str]) -> str | None:
-    """The command of arguments whose global options are at the front: the first word that is neither an option nor its
-    value."""
+    """Return the command: the first word that is neither an option nor an option's value.
+
+    ``args`` must have the global options at the front.
+    """
     words = iter(args)
     for word in words:
         if not word.startswith("-"):
@@ -57,7 +59,7 @@ def command_word(args: Sequence[str]) -> str | None:
 def _value(name: str, value: str | None) -> str:
     if value is None:
         raise UsageError(f"The option {name} needs a value.", "`semantik --help` lists the options.")
-    if value.startswith("-"):  # a forgotten value: a folder named --json would be made
+    if value.startswith("-"):  # the value was forgotten; otherwise a folder named --json would be created
         raise UsageError(
             f"The option {name} needs a value, and {value!r} looks like an option.",
             f"If the value starts with a hyphen, write {name}=./{value}.",
@@ -66,13 +68,16 @@ def _value(name: str, value: str | None) -> str:
 
 
 def wants_json(argv: Sequence[str]) -> bool:
-    """Whether the caller asked for JSON; known before anything is parsed, so that usage errors are JSON too."""
+    """Return whether the caller asked for JSON. This is decided before parsing, so that usage errors are JSON too."""
     before = argv[: argv.index("--")] if "--" in argv else argv
     return "--json" in before
 
 
 def given_path(text: str) -> Path:
-    """A path as it was given. Raises UsageError for an empty one (`index "$UNSET"`): it would be the current folder."""
+    """Return the path as the user typed it.
+
+    Raises UsageError for an empty path (`index "$UNSET"`), which would otherwise mean the current folder.
+    """
     if not text.strip():
         raise UsageError("A path is empty.", "Give a file or a folder; the current folder is `.`.")
     return Path(text)

@@ -1,4 +1,4 @@
-"""``semantik audit``: who changed what, and when."""
+"""``semantik audit``: the log of who changed what, and when."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from semantik_pipeline.cli.invocation import begin
 if TYPE_CHECKING:
     from rich.console import Console
 
-#: Characters of an entry's details in the table.
+#: Maximum number of characters of an entry's details in the table.
 DETAIL = 160
 
 
@@ -62,7 +62,7 @@ def show_audit(console: Console, found: list[dict[str, Any]], limit: int) -> Non
 
 
 def pairs(detail: Any, name: str = "") -> Iterator[str]:
-    """``operation=3``, ``config.path=/srv/notes``: what a detail says, without what is empty, false or not given."""
+    """Yield an entry's details as ``operation=3`` or ``config.path=/srv/notes``, without empty or false values."""
     if isinstance(detail, dict):
         for key, value in detail.items():
             yield from pairs(value, f"{name}.{key}" if name else str(key))

@@ -1,4 +1,4 @@
-"""Collections for people: a table of them, one in full, and what an export or import did."""
+"""Text output for collections: a table, one collection in full, and the result of an export or import."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from semantik_pipeline.cli.wording import counted, printable, size, states
 if TYPE_CHECKING:
     from rich.console import Console
 
-#: Seconds between two lines that say how far a file is.
+#: Seconds between two progress lines of an export or import.
 EVERY = 2.0
 
 
@@ -37,7 +37,7 @@ def _row(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def step(choice: Any) -> str:
-    """``recursive (max_tokens=150)``: a plugin and its options."""
+    """Format a plugin and its options: ``recursive (max_tokens=150)``."""
     if choice is None or isinstance(choice, str):
         return printable(choice or "")
     options = ", ".join(f"{name}={value}" for name, value in (choice.get("options") or {}).items())
@@ -45,7 +45,7 @@ def step(choice: Any) -> str:
 
 
 def show_collection(console: Console, row: dict[str, Any], done: str | None = None) -> None:
-    """Everything about a collection, after a line that says what was done to it."""
+    """Print everything about a collection, after the line ``done``, which says what the command did."""
     if done:
         console.print(done, soft_wrap=True)
     console.print(printable(row["name"]), style="bold", soft_wrap=True)
@@ -76,7 +76,7 @@ def show_collection(console: Console, row: dict[str, Any], done: str | None = No
 
 
 def show_transfer(console: Console, told: dict[str, Any], done: str) -> None:
-    """What an export or an import did."""
+    """Print the result of an export or an import."""
     parts = [counted(told["documents"], "document"), counted(told["chunks"], "chunk")]
     parts += [counted(told["vectors"], "vector")]
     if told.get("bytes"):
@@ -88,7 +88,10 @@ def show_transfer(console: Console, told: dict[str, Any], done: str) -> None:
 
 @contextmanager
 def counting(done: str) -> Iterator[Callable[[int], None]]:
-    """Prints on a terminal's standard error, now and then, how many documents are ``done``."""
+    """Yield a function that prints the number of documents to standard error, at most every ``EVERY`` seconds.
+
+    It prints only on a terminal. ``done`` is the verb, such as "exported".
+    """
     last = time.monotonic()
 
     def told(number: int) -> None:

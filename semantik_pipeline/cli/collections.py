@@ -1,4 +1,4 @@
-"""``semantik collections``: what is searched together, and what it is made of."""
+"""``semantik collections``: create, configure, delete, export and import collections."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ app = typer.Typer(
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the collection.")]
 
-#: Seconds that `delete --purge` waits for workers that hold something of the collection.
+#: Seconds that `delete --purge` waits for workers that hold leases on units of the collection.
 PURGE = 60.0
 
 
@@ -89,8 +89,8 @@ def configure(
         str | None, typer.Option(metavar="ETAG", help="Only if unchanged since `show` printed this ETag.")
     ] = None,
 ) -> int:
-    """Change a collection's configuration. Changes to `search` and `default_reranker` apply at once, all others with the
-    next `semantik reindex`."""
+    """Change a collection's configuration. Changes to `search` and `default_reranker` apply at once, all others with
+    the next `semantik reindex`."""
     call = begin(context)
     from semantik_pipeline import collections
     from semantik_pipeline.configurations import parse_changes
@@ -126,7 +126,8 @@ def delete(
     name: NameArgument,
     purge: Annotated[bool, typer.Option("--purge", help="Delete permanently, without the trash.")] = False,
 ) -> int:
-    """Delete a collection and cancel its operations. It stays in the trash for `retention.trash_days` (7 by default)."""
+    """Delete a collection and cancel its operations. It stays in the trash for `retention.trash_days` (7 by
+    default)."""
     call = begin(context)
     from semantik_pipeline import trash
     from semantik_pipeline.cli.trash import window
@@ -143,7 +144,10 @@ def delete(
 
 
 def _purged(runtime: Runtime, name: str) -> bool:
-    """Remove all of it; waits a while for workers that hold something of it. Returns whether it is gone."""
+    """Remove the collection's data, and return whether all of it is gone.
+
+    Waits up to ``PURGE`` seconds for workers that hold leases on its units.
+    """
     import time
 
     from semantik_pipeline import trash
@@ -227,7 +231,7 @@ def import_here(call: Invocation, file: Path, name: str | None) -> int:
 
 
 def require_file(file: Path) -> None:
-    """Raise UsageError if there is none."""
+    """Raise UsageError if the file does not exist."""
     from semantik_pipeline.errors import UsageError
 
     if not file.expanduser().is_file():

@@ -1,4 +1,4 @@
-"""Disk use for people."""
+"""Text output for disk use."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def told(disk: dict[str, Any]) -> str:
-    """``1.9 MB (ledger 1.2 MB, blobs 57.3 kB, index on another host)``."""
+    """Format disk use: ``1.9 MB (ledger 1.2 MB, blobs 57.3 kB, index on another host)``."""
     from semantik_pipeline.cli.wording import size
 
     kinds = {kind: disk[kind] for kind in ("ledger", "blobs", "index")}

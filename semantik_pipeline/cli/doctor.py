@@ -1,4 +1,4 @@
-"""``semantik doctor``: whether everything that this installation needs works, and what to do if not."""
+"""``semantik doctor``: check everything that this installation needs, and suggest fixes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from semantik_pipeline.doctor import Finding
 
-#: Exit codes by the worst that was found.
+#: Exit code by the worst status of all findings.
 CODES = {"ok": 0, "warning": 3, "broken": 1}
 
 STYLES = {"ok": "green", "warning": "yellow", "broken": "red"}

@@ -1,4 +1,4 @@
-"""Documents for people: a list, one in full, and the outcome of those that were retried or dropped."""
+"""Text output for documents: a list, one document in full, and the result of a retry, drop or restore."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from semantik_pipeline.cli.wording import counted, duration, one_line, place, pr
 if TYPE_CHECKING:
     from rich.console import Console
 
-#: Chunks of a document that are shown.
+#: Maximum number of chunks of a document that are shown.
 CHUNKS = 8
 
 
@@ -40,7 +40,10 @@ def show_changed(console: Console, done: str, documents: list[dict[str, Any]]) -
 
 
 def show_documents(console: Console, found: list[dict[str, Any]], *, tracebacks: bool) -> None:
-    """Everything that answers "why don't I find it", for each; the errors' tracebacks only if asked for."""
+    """Print for each document everything that explains why search does not find it.
+
+    ``tracebacks`` adds the tracebacks of errors.
+    """
     for number, shown in enumerate(found):
         if number:
             console.print()

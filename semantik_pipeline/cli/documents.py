@@ -1,4 +1,4 @@
-"""``semantik documents``: how far documents are, why they are not found, and what to do about it."""
+"""``semantik documents``: list, show, retry, drop and restore documents."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ app = typer.Typer(help="List, show, retry, drop and restore documents.", rich_ma
 CollectionOption = Annotated[str | None, typer.Option(metavar="NAME", help="Only this collection.")]
 NamesArgument = Annotated[list[str] | None, typer.Argument(metavar="URI", help="Unique ids, paths, or ends of paths.")]
 
-#: Documents in a list, unless `--limit` says otherwise.
+#: Default maximum number of documents in a list.
 LISTED = 100
 
 
@@ -70,7 +70,7 @@ def show(
     with call.runtime() as runtime, runtime.ledger.read() as tx:
         rows = _named(tx, [uri], collection)
         found = [{**row, **document_reports.show_document(tx, row["id"])} for row in rows]
-    answer = {**found[0], "others": found[1:]}  # the same document through other sources or in other collections
+    answer = {**found[0], "others": found[1:]}  # the same document from other sources or in other collections
     call.output.give(answer, lambda console: show_documents(console, found, tracebacks=call.verbose))
     return 0
 
@@ -139,7 +139,10 @@ def restore(context: typer.Context, uris: NamesArgument = None, collection: Coll
 
 
 def _named(tx: Transaction, names: list[str], collection: str | None) -> list[dict[str, Any]]:
-    """The documents of these names. Raises UsageError for an unknown one, and for an end of several paths."""
+    """Return the documents with these names.
+
+    Raises UsageError for an unknown name, and for a path suffix that several documents share.
+    """
     from semantik_pipeline.cli.wording import place
     from semantik_pipeline.errors import UsageError
     from semantik_pipeline.ledger.catalog import collections
@@ -164,7 +167,7 @@ def _change(
     begin_change: Callable[..., int],
     done: str,
 ) -> int:
-    """Run an operation on the chosen documents, collection by collection, and show the outcome of each."""
+    """Run one operation per collection on the chosen documents, and print each document's status afterwards."""
     from semantik_pipeline import operations
     from semantik_pipeline.cli.document_views import show_changed
     from semantik_pipeline.cli.progress import watching

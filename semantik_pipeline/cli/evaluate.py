@@ -1,4 +1,4 @@
-"""``semantik eval``: search quality, on judged queries or on a collection's own words, now and over time."""
+"""``semantik eval``: measure search quality on judged queries or on a collection's own sentences."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ PlotOption = Annotated[
 ]
 
 
-#: The options that choose a way of searching, and their defaults.
+#: Defaults of the options that choose one way of searching.
 _USUAL: dict[str, Any] = {
     "mode": Mode.HYBRID,
     "rerank": True,
@@ -120,13 +120,13 @@ def evaluate(
     if known_items is not None:
         answer = measure_known_items(call, known_items, asked, queries=queries, seed=seed)
     else:
-        assert dataset_dir is not None  # _check has seen to it
+        assert dataset_dir is not None  # _check guarantees it
         answer = measure(call, Path(dataset_dir), asked, collection=collection, model=model, compared=several)
     return _give(call, answer, several=several)
 
 
 def _check(dataset_dir: str | None, known_items: str | None, *, chosen: bool, several: bool) -> None:
-    """Raise UsageError for options that don't go together."""
+    """Raise UsageError for options that contradict each other."""
     from semantik_pipeline.errors import UsageError
 
     if (dataset_dir is None) == (known_items is None):

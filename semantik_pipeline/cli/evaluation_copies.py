@@ -1,7 +1,7 @@
-"""Copies of a collection with other configurations, to be compared with it: another chunk size, another model.
+"""Temporary copies of a collection with other configurations, to compare with it (another chunk size, another model).
 
-A copy is an export that is imported and reindexed. What the change does not affect is reused, no source is read, and the
-collection itself is not changed.
+A copy is an export that is imported and reindexed. Results that the change does not affect are reused. No source is
+read, and the collection itself is not changed.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from semantik_pipeline.cli.working import at_work
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
 
-#: Seconds that removing a copy may take here; maintenance does the rest.
+#: Maximum number of seconds that this process spends on removing a copy. Maintenance removes the rest.
 REMOVAL = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Copy:
-    """The collection ``collection`` is a copy with these changes, by dotted names."""
+    """A copy. ``collection`` is its name; ``changes`` maps dotted configuration names to values."""
 
     collection: str
     changes: dict[str, Any]
@@ -37,7 +37,7 @@ class Copy:
 
 
 def pair_of(name: str, value: Any) -> str:
-    """``KEY=VALUE`` as people write it: a text that is not other JSON stands without quotes."""
+    """Format ``KEY=VALUE`` as a user would type it. A text gets quotes only if it would otherwise parse as JSON."""
     from semantik_pipeline.configurations import parse_value
 
     plain = isinstance(value, str) and parse_value(value) == value
@@ -46,10 +46,10 @@ def pair_of(name: str, value: Any) -> str:
 
 @contextmanager
 def copies(call: Invocation, collection: str, tried: Sequence[dict[str, Any]]) -> Iterator[list[Copy]]:
-    """A copy for each change, which is gone when the block ends. Nothing is opened where nothing is tried.
+    """Make one copy per element of ``tried``, and remove the copies when the block ends.
 
-    Raises UsageError and PluginConfigError for a change that makes no sense, before anything is copied, and PipelineError
-    for one whose build failed.
+    Without changes, no runtime is opened. Raises UsageError or PluginConfigError for an invalid change, before anything
+    is copied, and PipelineError if the build of a copy failed.
     """
     if not tried:
         yield []
@@ -76,7 +76,7 @@ def _build(call: Invocation, runtime: Runtime, collection: str, made: Sequence[C
         found = get_collection(tx, collection)
     for one in made:
         wanted(runtime, found, one.changes)
-        _remove(runtime, one.collection)  # what a run left that was killed
+        _remove(runtime, one.collection)  # a killed run may have left it
     with TemporaryDirectory(prefix="semantik-eval-", dir=runtime.settings.data_dir) as folder:
         file = Path(folder) / "copy.tar"
         transfer.export(runtime, collection, file)

@@ -1,4 +1,4 @@
-"""What `semantik eval --history` answers."""
+"""The answer of `semantik eval --history`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
     from semantik_pipeline.search.evaluation.history import Change
 
-#: Rows that are looked at; a run of all ways has some ten.
+#: Maximum number of rows that are read. A run that compares all ways has about ten.
 ROWS = 500
 
 
 def history(runtime: Runtime, name: str | None) -> list[dict[str, Any]]:
-    """What was measured of a dataset (its folder, or its name) or a collection, or of all; newest first, each row with its
-    ``change`` since it was measured before."""
+    """Return past measurements, newest first, each with its ``change`` since the measurement before it.
+
+    ``name`` is a dataset (its folder or name) or a collection. None selects all.
+    """
     from semantik_pipeline.ledger.catalog import evaluations
     from semantik_pipeline.search.evaluation.history import changes
 

@@ -1,4 +1,4 @@
-"""How far an evaluation is, how fast, and how much time is left: a bar on a terminal, now and then a line elsewhere."""
+"""Progress of an evaluation, with its rate and remaining time: a bar on a terminal, periodic lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 from semantik_pipeline.cli.invocation import Invocation
 from semantik_pipeline.cli.wording import duration
 
-#: Seconds between two lines where there is no terminal, and between two looks of a bar.
+#: Seconds between two lines without a terminal, and between two updates of the bar.
 LINE_EVERY, BAR_EVERY = 10.0, 0.2
 
 
 @contextmanager
 def metered(call: Invocation, noun: str) -> Iterator[Callable[[int, int], None]]:
-    """Gives what is to be told how many are done, and how many there are; the bar is gone when the block ends."""
+    """Yield a function to call with the number done and the total. The bar disappears when the block ends."""
     meter = _Bar() if sys.stderr.isatty() else _Lines(call)
-    began: tuple[float, int] | None = None  # behind the first answers, which waited for models to load
+    began: tuple[float, int] | None = None  # set after the first answers, since those waited for models to load
     last = time.monotonic()
 
     def tell(done: int, total: int) -> None:
@@ -38,7 +38,7 @@ def metered(call: Invocation, noun: str) -> Iterator[Callable[[int, int], None]]
 
 
 def _text(done: int, total: int, noun: str, pace: float | None) -> str:
-    """``pace``: how many in a second; None: not known yet."""
+    """Format the progress. ``pace`` is the number per second, or None if it is not known yet."""
     if not pace:
         return f"{done:,} of {total:,} {noun}"
     left = f", about {duration(max(1.0, (total - done) / pace))} left" if done < total else ""
@@ -55,7 +55,7 @@ class _Lines:
         self._call.say(f"searched {text}")
 
     def close(self) -> None:
-        """Lines stay."""
+        """Do nothing: the printed lines stay."""
 
 
 class _Bar:

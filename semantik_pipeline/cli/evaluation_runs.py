@@ -1,5 +1,7 @@
-"""What `semantik eval` does: index a dataset through the whole pipeline, ask its queries, compare ways, keep and plot what
-came of it. Each function returns the answer as JSON has it."""
+"""The work of `semantik eval`: index a dataset, run its queries, compare ways of searching, store and plot the results.
+
+A dataset goes through the whole pipeline. ``measure`` and ``measure_known_items`` return the command's JSON answer.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """``template`` is a search whose text and collection are replaced. ``ways``: names to compare; empty: all there are.
-    ``tried``: changes of the index, each to be compared too."""
+    """What the user asked to measure.
+
+    ``template`` is a search whose text and collection are replaced for each query. ``ways`` are the names of the ways
+    to compare; empty means all. ``tried`` are configuration changes; an index with each of them is compared too.
+    """
 
     template: SearchQuery
     ways: tuple[str, ...] = ()
@@ -37,7 +42,7 @@ class Asked:
 def measure(
     call: Invocation, folder: Path, asked: Asked, *, collection: str | None, model: str | None, compared: bool
 ) -> dict[str, Any]:
-    """Index the dataset and ask its queries: in the one way that is asked for, or in all ways."""
+    """Index the dataset and run its queries, in the way that ``asked`` describes or, with ``compared``, in all ways."""
     from semantik_pipeline import configurations, generations
     from semantik_pipeline.search.evaluation import read_dataset
     from semantik_pipeline.search.evaluation.ways import chosen, way, ways
@@ -47,7 +52,7 @@ def measure(
     config = {"embedding": {"model": model}} if model else None
     name = collection or collection_name(folder, {**call.settings().collection, **(config or {})})
     asked = replace(asked, template=replace(asked.template, collection=name))
-    with call.runtime() as runtime:  # a wrong option is told before the corpus is indexed
+    with call.runtime() as runtime:  # reject wrong options before the corpus is indexed
         way(runtime, asked.template, {})
         chosen(ways(runtime, asked.template, {}), asked.ways)
     for changes in asked.tried:
@@ -74,7 +79,7 @@ def measure(
 
 
 def measure_known_items(call: Invocation, collection: str, asked: Asked, *, queries: int, seed: int) -> dict[str, Any]:
-    """Search a collection for its own titles and sentences, in all ways. Raises UsageError if it has none."""
+    """Search a collection for its own titles and sentences, in all ways. Raises UsageError if it has neither."""
     from semantik_pipeline.errors import UsageError
     from semantik_pipeline.ledger.documents.passages import passages
     from semantik_pipeline.search.evaluation import known_items
@@ -101,15 +106,17 @@ def measure_known_items(call: Invocation, collection: str, asked: Asked, *, quer
 
 
 def collection_name(dataset: Path, config: dict[str, Any]) -> str:
-    """The collection of a dataset and a configuration: the same for both is the same collection, so a second run
-    finds its index there."""
+    """Return the collection name for a dataset and a configuration.
+
+    The same dataset and configuration give the same name, so that a second run finds its index.
+    """
     path = str(dataset.expanduser().resolve())
     digest = hashlib.sha256(json.dumps([path, config], sort_keys=True, default=str).encode("utf-8", "replace"))
     return f"eval-{Path(path).name}-{digest.hexdigest()[:8]}"
 
 
 def _index(call: Invocation, dataset: Dataset, collection: str, config: dict[str, Any] | None) -> dict[str, Any]:
-    """Bring the collection in step with the corpus. Raises PipelineError if that failed."""
+    """Sync the collection with the corpus. Raises PipelineError if that failed."""
     from semantik_pipeline.errors import PipelineError
     from semantik_pipeline.operations import SourceRequest
 
@@ -122,7 +129,7 @@ def _index(call: Invocation, dataset: Dataset, collection: str, config: dict[str
 
 
 def _ask(call: Invocation, runtime: Runtime, subject: str, judged: Judged, asked: Asked) -> dict[str, Any]:
-    """One way, without a comparison."""
+    """Measure one way of searching, without a comparison."""
     from semantik_pipeline.search.evaluation import evaluate
     from semantik_pipeline.search.evaluation.history import Measured, keep
     from semantik_pipeline.search.evaluation.ways import way
@@ -149,7 +156,7 @@ def _compare(
     asked: Asked,
     tried: Sequence[Copy],
 ) -> dict[str, Any]:
-    """All ways; what came of it is kept and plotted."""
+    """Measure and compare all ways, and store and plot the results."""
     from semantik_pipeline.search.evaluation import compare, recommended
     from semantik_pipeline.search.evaluation.history import Measured, keep
     from semantik_pipeline.search.evaluation.ways import chosen, way, ways
@@ -182,7 +189,10 @@ def _compare(
 def _plotted(
     runtime: Runtime, found: Comparison, title: str, path: Path | None, run: str
 ) -> tuple[list[str], list[str]]:
-    """Where the pictures are, and a note where there is none: nobody asked for this very one, so it is no error."""
+    """Return the paths of the charts, and a note if none could be drawn.
+
+    A missing plotting library is an error only with ``--plot``, because otherwise the user did not ask for a chart.
+    """
     from semantik_pipeline.search.evaluation.plotting import MISSING, can_plot, write_plots
 
     if path is None and not can_plot():

@@ -1,4 +1,4 @@
-"""What `semantik eval` shows."""
+"""Text output of `semantik eval`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 NAMES = {"ndcg@10": "nDCG@10", "recall@100": "Recall@100", "mrr@10": "MRR@10"}
 
-#: Below a table of ways.
+#: Legend below a table of ways.
 LEGEND = (
     "* the default way. difference and p: nDCG@10 compared with it, by a paired randomisation test.\n"
     "better, worse: p is below 0.05, adjusted for the number of ways. p50: median time of a search, without a deadline."
@@ -21,7 +21,7 @@ LEGEND = (
 
 
 def show_measured(console: Console, answer: dict[str, Any]) -> None:
-    """One way on a dataset."""
+    """Print the measures of one way on a dataset."""
     about = f"{counted(answer['queries'], 'query')}, {counted(answer['documents'], 'document')}"
     print_facts(
         console,
@@ -38,7 +38,7 @@ def show_measured(console: Console, answer: dict[str, Any]) -> None:
 
 
 def show_compared(console: Console, answer: dict[str, Any]) -> None:
-    """All ways side by side, the recommendation, and where the charts are."""
+    """Print all ways side by side, the recommendation, and the paths of the charts."""
     kinds = ", ".join(f"{number:,} {kind}" for kind, number in answer.get("kinds", {}).items())
     documents = f", {counted(answer['documents'], 'document')}" if "documents" in answer else ""
     console.print(
@@ -64,7 +64,7 @@ def show_compared(console: Console, answer: dict[str, Any]) -> None:
 
 
 def show_history(console: Console, rows: list[dict[str, Any]], way_on: str) -> None:
-    """Runs, newest first, each way with what changed since it was measured before."""
+    """Print runs, newest first, with each way's change since its previous measurement."""
     if not rows:
         console.print(f"There are no results yet. Measure: {way_on}", soft_wrap=True)
         return
