@@ -1,6 +1,6 @@
-"""Raw and parsed bodies by key, over fsspec: a folder by default, ``s3://…`` where the settings say so.
+"""Raw and parsed bodies by key, stored with fsspec: in a folder by default, or in another store such as ``s3://...``.
 
-A key never changes its content, so writing twice is harmless and a reader never sees half a body.
+The content of a key never changes, so writing a body twice is harmless. A reader never sees a part of a body.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from typing import IO, Any
 from semantik_pipeline.documents import Element, ParsedDocument, content_hash
 from semantik_pipeline.errors import PipelineError, SettingsError, StorageFull, StorageUnavailable
 
-#: A body younger than this many seconds is not removed: a batch of a slow source may be about to refer to it, and the clock
-#: of another host may be ahead. Maintenance removes later what was too young when its document went.
+#: A body younger than this many seconds is not removed: a batch of a slow source may be about to refer to it, and the
+#: clock of another host may be ahead. Maintenance removes a body later that was too young when its document went.
 GRACE = 3600.0
 
-#: Bytes of a body that are asked of a store at a time, if it is read piece by piece.
+#: Bytes of a body in one request to the store, if the body is read piece by piece.
 PIECE = 2**20
 
-#: Stores of objects: a body is there whole or not at all, and folders are only names.
+#: Object stores: they write a body completely or not at all, and their folders are only parts of names.
 _FLAT = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "memory"}
 
-#: Under which names listings tell when a file was written: S3, a folder, Azure.
+#: The keys for the modification time in listings of S3, a local folder and Azure.
 _WRITTEN = ("LastModified", "mtime", "last_modified")
 
 _INSTALL = "Install semantik-pipeline[s3]."
 
 
 class Blobs:
-    """Bodies under a URL, in ``raw/`` (by content hash) and ``parsed/`` (by content hash + parser fingerprint)."""
+    """The bodies under a URL: ``raw/`` by content hash, ``parsed/`` by content hash and parser fingerprint."""
 
     def __init__(self, url: str) -> None:
         import fsspec
 
         self.url = url
         try:
-            # Other processes write and remove here too: a listing is old when it comes. And the credentials are those of
-            # now, not those of whoever opened a store of this kind first.
+            # No caches: other processes write and remove bodies too, so a cached listing would be outdated. A cached file
+            # system would have the credentials of its first user in this process.
             self._fs, self._root = fsspec.url_to_fs(url, use_listings_cache=False, skip_instance_cache=True)
         except (ImportError, ValueError) as error:
             raise SettingsError(f"blob.url is {url}: {error}", _INSTALL if "s3" in url[:4] else None) from error
@@ -60,7 +60,7 @@ class Blobs:
         self._put(f"raw/{key}", body)
 
     def get_raw(self, key: str) -> bytes | None:
-        """The body, or None: one that is missing or isn't what its hash says is a miss, and the source is asked again."""
+        """Return the body; None if it is missing or does not match its hash: the source is then read again."""
         body = self._get(f"raw/{key}")
         if body is None and not self._local:
             self._check_store()
@@ -70,7 +70,7 @@ class Blobs:
         return body
 
     def raw_size(self, content_hash: str) -> int | None:
-        """Bytes of the body, or None as for :meth:`get_raw`."""
+        """Return the body's size in bytes; None if it is missing."""
         with self._reaching():
             try:
                 return int(self._fs.info(self._path(f"raw/{content_hash}"))["size"])
@@ -81,7 +81,7 @@ class Blobs:
         return None
 
     def open_raw(self, content_hash: str) -> IO[bytes] | None:
-        """The body, read piece by piece from where it lies, for the caller to close; None if it is gone."""
+        """Open the body for reading piece by piece; the caller closes it. None if it is missing."""
         with self._reaching():
             try:
                 return self._fs.open(self._path(f"raw/{content_hash}"), "rb", block_size=PIECE)
@@ -92,11 +92,11 @@ class Blobs:
         self.put_packed(key, packed(parsed))
 
     def put_packed(self, key: str, parsed: bytes) -> None:
-        """:meth:`put_parsed`, of what :func:`packed` has made."""
+        """Store a parsed document that :func:`packed` has encoded."""
         self._put(f"parsed/{key}", parsed)
 
     def get_parsed(self, key: str) -> ParsedDocument | None:
-        """The parse, or None: one that is missing or was cut is a miss, and is made again."""
+        """Return the parsed document; None if it is missing or damaged, and must be parsed again."""
         body = self._get(f"parsed/{key}")
         try:
             return None if body is None else parsed_of(json.loads(zlib.decompress(body)))
@@ -105,11 +105,11 @@ class Blobs:
             return None
 
     def get_body(self, kind: str, key: str) -> bytes | None:
-        """A ``raw`` or ``parsed`` body as it is stored, or None."""
+        """Return a ``raw`` or ``parsed`` body as it is stored, or None."""
         return self._get(f"{kind}/{key}")
 
     def keys(self, kind: str, *, older_than: float) -> Iterator[list[str]]:
-        """Keys of the ``raw`` or ``parsed`` bodies that are older than this many seconds, a folder at a time."""
+        """Yield the keys of ``raw`` or ``parsed`` bodies older than ``older_than`` (at least GRACE), per folder."""
         for number in range(256):
             with self._reaching():
                 found = self._listing(f"{self._root}/{kind}/{number:02x}")
@@ -130,7 +130,7 @@ class Blobs:
                 self._fs.rm_file(path)
 
     def remove(self, kind: str, key: str) -> bool:
-        """Remove a body that nothing refers to, unless it is younger than the grace time."""
+        """Remove a body that nothing refers to, unless it is younger than GRACE. Returns whether it was removed."""
         path = self._path(f"{kind}/{key}")
         with self._reaching():
             if not self._is_old(path):
@@ -139,13 +139,16 @@ class Blobs:
                 if self._local:
                     return self._remove_file(Path(path))
                 self._fs.rm_file(path)
-            except FileNotFoundError:  # another process removes it, too
+            except FileNotFoundError:  # another process has removed it
                 return False
         return True
 
     def _remove_file(self, path: Path) -> bool:
-        """It is set aside first: whoever puts the body from then on writes it, and whoever put it just before has made it
-        young, which brings it back."""
+        """Rename the file first, so that no concurrent put is lost.
+
+        A put after the renaming writes the body again. A put just before it has renewed the modification time, so the
+        file is renamed back.
+        """
         aside = path.rename(f"{path}.{uuid.uuid4().hex}")
         if not self._is_old(str(aside)):
             aside.rename(path)
@@ -154,7 +157,7 @@ class Blobs:
         return True
 
     def _discard(self, name: str) -> None:
-        """Remove a damaged body: one of the same size would be taken for whole when it is put again."""
+        """Remove a damaged body, because a put compares only sizes and would keep a damaged body of the same size."""
         with self._reaching(), suppress(FileNotFoundError):
             self._fs.rm_file(self._path(name))
 
@@ -167,25 +170,25 @@ class Blobs:
         with self._reaching():
             about = self._about(path)
             age = None if about is None else self._age_of(path, about)
-            if about is None or age is None or about["size"] != len(body):  # a loss of power may leave a cut body
+            if about is None or age is None or about["size"] != len(body):  # a power failure may truncate it
                 self._write(path, body)
-            elif self._local:  # a body that is put again is about to be referred to again: see GRACE
+            elif self._local:  # renew its age, because new references to it are about to be written: see GRACE
                 try:
                     os.utime(path)
-                except FileNotFoundError:  # it was removed meanwhile
+                except FileNotFoundError:  # it has just been removed
                     self._write(path, body)
-            elif age > GRACE / 2:  # most stores can only write it anew
+            elif age > GRACE / 2:  # most stores can only renew its age by writing it again
                 self._write(path, body)
 
     def _write(self, path: str, body: bytes) -> None:
-        """Whole or not at all: a store of objects does so by itself, and has no folders to make."""
+        """Write a body completely or not at all. Object stores guarantee that themselves, and need no folders."""
         if self._flat:
             self._fs.pipe_file(path, body)
             return
         half = f"{path}.{uuid.uuid4().hex}"
         try:
             self._fs.pipe_file(half, body)
-        except OSError:  # mostly the first body of its folder; what else it may be, it is again
+        except OSError:  # usually the folder does not exist yet; any other error is raised by the second attempt
             self._fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
             self._fs.pipe_file(half, body)
         self._fs.mv(half, path)
@@ -198,7 +201,7 @@ class Blobs:
                 return None
 
     def _check_store(self) -> None:
-        """Raise StorageUnavailable if it is not one body that is missing, but the bucket."""
+        """Raise StorageUnavailable if the whole bucket is missing."""
         bucket = self._root.split("/")[0]
         with self._reaching():
             if bucket and not self._fs.exists(bucket):
@@ -211,7 +214,7 @@ class Blobs:
             return {}
 
     def _is_old(self, path: str) -> bool:
-        """Whether it is there, and older than the grace time."""
+        """Whether the file exists and is older than GRACE."""
         about = self._about(path)
         age = None if about is None else self._age_of(path, about)
         return age is not None and age > GRACE
@@ -223,8 +226,10 @@ class Blobs:
             return None
 
     def _age_of(self, path: str, about: dict[str, Any]) -> float | None:
-        """Seconds since it was written, by what a listing says; None if it is not there. Every file system has a name of
-        its own for the time."""
+        """Return the seconds since the file was written, from its listing; None if it does not exist.
+
+        File systems use different keys for the modification time.
+        """
         given = next((about[name] for name in _WRITTEN if about.get(name) is not None), None)
         try:
             modified = given if isinstance(given, datetime | float | int) else self._fs.modified(path)
@@ -234,7 +239,10 @@ class Blobs:
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:
-        """What goes wrong with a store is no document's fault, and each kind of store has its own exceptions for it."""
+        """Translate every exception of the store into a PipelineError that blames no document.
+
+        Each kind of store raises its own exception types.
+        """
         try:
             yield
         except Exception as error:
@@ -246,14 +254,14 @@ def _protocols(fs: Any) -> tuple[str, ...]:
 
 
 def packed(parsed: ParsedDocument) -> bytes:
-    """A parsed document as its body is stored."""
-    # not asdict, which copies every field of every element: it took a tenth of the stage chunk
+    """Encode a parsed document as it is stored."""
+    # not asdict, which copies every field of every element and took a tenth of the time of the stage `chunk`
     told = {**vars(parsed), "elements": [vars(element) for element in parsed.elements]}
     return zlib.compress(json.dumps(told).encode(), 1)
 
 
 def parsed_of(value: dict[str, Any]) -> ParsedDocument:
-    """A parsed document from its values, as a parsed body has them."""
+    """Build a parsed document from the values in a parsed body."""
     elements = [Element(**{**element, "section": tuple(element["section"])}) for element in value["elements"]]
     return ParsedDocument(**{**value, "elements": elements})
 
