@@ -43,8 +43,8 @@ class Blobs:
 
         self.url = url
         try:
-            # No caches: other processes write and remove bodies too, so a cached listing would be outdated. A cached file
-            # system would have the credentials of its first user in this process.
+            # No caches: other processes write and remove bodies too, so a cached listing would be outdated. A cached
+            # file system would have the credentials of its first user in this process.
             self._fs, self._root = fsspec.url_to_fs(url, use_listings_cache=False, skip_instance_cache=True)
         except (ImportError, ValueError) as error:
             raise SettingsError(f"blob.url is {url}: {error}", _INSTALL if "s3" in url[:4] else None) from error
@@ -109,7 +109,7 @@ class Blobs:
         return self._get(f"{kind}/{key}")
 
     def keys(self, kind: str, *, older_than: float) -> Iterator[list[str]]:
-        """Yield the keys of ``raw`` or ``parsed`` bodies older than ``older_than`` (at least GRACE), per folder."""
+        """Yield the keys of ``raw`` or ``parsed`` bodies older than ``older_than`` s (at least GRACE), per folder."""
         for number in range(256):
             with self._reaching():
                 found = self._listing(f"{self._root}/{kind}/{number:02x}")
@@ -125,7 +125,7 @@ class Blobs:
             self._write(path, body)
             try:
                 if self._fs.cat_file(path) != body:
-                    raise OSError("what was written is not what was read")
+                    raise OSError("the probe was read back with different content")
             finally:
                 self._fs.rm_file(path)
 
@@ -205,7 +205,7 @@ class Blobs:
         bucket = self._root.split("/")[0]
         with self._reaching():
             if bucket and not self._fs.exists(bucket):
-                raise FileNotFoundError(f"there is no {bucket}, or we may not look")
+                raise FileNotFoundError(f"the bucket {bucket} does not exist or is not visible to this process")
 
     def _listing(self, folder: str) -> dict[str, dict[str, Any]]:
         try:
@@ -273,5 +273,5 @@ def _translate(error: Exception, url: str) -> PipelineError:
         return StorageFull(f"The disk of the blobs at {url} is full.", "Free space and run it again; nothing was lost.")
     told = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, PermissionError) or "credentials" in told.lower():
-        return StorageUnavailable(f"The blobs at {url} refuse us: {told}.", "Fix the credentials of this process.")
+        return StorageUnavailable(f"The blobs at {url} denied access: {told}.", "Fix the credentials of this process.")
     return StorageUnavailable(f"The blobs at {url} can't be reached: {told}")
