@@ -19,6 +19,9 @@ WINDOW = 30.0
 #: then, unless they span the whole window.
 ENOUGH, BEGUN = 10.0, 0.1
 
+#: A smaller gain in a stage's share is a rounding error: a chunk of a billion counts for as much.
+ROUNDING = 1e-9
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
@@ -112,7 +115,7 @@ class Pace:
         first = next((one for one in reversed(self._samples) if not one.share(stage)), self._samples[0])
         span, done = last.at - first.at, last.share(stage)
         gain = done - first.share(stage) * first.documents / last.documents  # it knew of fewer documents
-        if span < ENOUGH or gain <= 0 or (done < BEGUN and span < WINDOW):
+        if span < ENOUGH or gain < ROUNDING or (done < BEGUN and span < WINDOW):
             return None
         return (1 - done) * span / gain
 

@@ -194,6 +194,17 @@ def test_the_pace_foretells_only_what_it_can_know():
     assert Pace().chunks_per_second == 0.0
 
 
+@given(documents=st.integers(2, 500), chunks=st.integers(2, 5000), embedded=st.integers(1, 5000))
+def test_nothing_is_foretold_from_a_standstill(documents: int, chunks: int, embedded: int) -> None:
+    """However the shares are rounded."""
+    stages = {"indexed": 1, "embed": documents - 1}
+    still = replace(progress(0), stages=stages, chunks=chunks, chunks_embedded=min(embedded, chunks - 1))
+    pace = Pace()
+    for at in (0.0, 31.0):
+        pace.add(sample(at, still))
+    assert pace.seconds_left() is None
+
+
 def test_the_bottleneck_is_the_stage_that_needs_longest_and_one_look_is_enough():
     look = replace(progress(20), age=20.0)
     pace = since_start(look)
