@@ -137,8 +137,7 @@ def _instant(value: Any) -> datetime | None:
 
 
 def _bounded(condition: Range | ValuesCount, value: Any) -> bool:
-    bounds = {name: getattr(condition, name) for name in _HOLDS}
-    return all(_HOLDS[name](value, bound) for name, bound in bounds.items() if bound is not None)
+    return all(_HOLDS[name](value, bound) for name, bound in condition.bounds.items())
 
 
 def _size(value: Any) -> int:

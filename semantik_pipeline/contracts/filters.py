@@ -42,8 +42,15 @@ class Match:
     operand: Any
 
 
+class _Bounded:
+    @property
+    def bounds(self) -> dict[str, Any]:
+        """The given bounds by name: ``gt``, ``gte``, ``lt``, ``lte``."""
+        return {name: bound for name in _BOUNDS if (bound := getattr(self, name)) is not None}
+
+
 @dataclass(frozen=True, kw_only=True)
-class Range:
+class Range(_Bounded):
     """Some value at ``key`` lies within all the given bounds: numbers, or aware datetimes."""
 
     key: str
@@ -54,11 +61,11 @@ class Range:
 
     @property
     def temporal(self) -> bool:
-        return any(isinstance(getattr(self, name), datetime) for name in _BOUNDS)
+        return any(isinstance(bound, datetime) for bound in self.bounds.values())
 
 
 @dataclass(frozen=True, kw_only=True)
-class ValuesCount:
+class ValuesCount(_Bounded):
     """The number of values at ``key``: an array's length, 1 for anything else, 0 for nothing."""
 
     key: str

@@ -20,16 +20,14 @@ from semantik_pipeline.contracts.filters import (
 if TYPE_CHECKING:
     from qdrant_client import models
 
-_BOUNDS = ("gt", "gte", "lt", "lte")
-
 
 def client_filter(filter: dict[str, Any] | None, ids: list[str] | None = None) -> models.Filter | None:
     """The filter, restricted to ``ids`` if given; None if there is no restriction."""
     clauses = parse_filter(filter)
-    if ids is None:
-        return None if clauses is None else _filter(clauses)
-    only = (HasId(ids=tuple(ids)),)
-    return _filter(Clauses(must=only if clauses is None else (*only, clauses)))
+    if ids is not None:
+        only = HasId(ids=tuple(ids))
+        clauses = Clauses(must=(only,) if clauses is None else (only, clauses))
+    return None if clauses is None else _filter(clauses)
 
 
 def _filter(clauses: Clauses) -> models.Filter:
@@ -54,10 +52,10 @@ def _condition(condition: Condition) -> Any:
         case Match(key=key):
             return models.FieldCondition(key=key, match=_match(condition))
         case Range(key=key):
-            bounds = models.DatetimeRange if condition.temporal else models.Range
-            return models.FieldCondition(key=key, range=bounds(**_bounds(condition)))
+            made = models.DatetimeRange if condition.temporal else models.Range
+            return models.FieldCondition(key=key, range=made(**condition.bounds))
         case ValuesCount(key=key):
-            return models.FieldCondition(key=key, values_count=models.ValuesCount(**_bounds(condition)))
+            return models.FieldCondition(key=key, values_count=models.ValuesCount(**condition.bounds))
         case IsEmpty(key=key, expected=expected):
             # Not FieldCondition(is_empty=): if a path has several values, that would test whether any of them is empty.
             return _expected(models.IsEmptyCondition(is_empty=models.PayloadField(key=key)), expected)
@@ -94,7 +92,3 @@ def _match(condition: Match) -> Any:
             return models.MatchTextAny(text_any=operand)
         case _:
             return models.MatchPhrase(phrase=operand)
-
-
-def _bounds(condition: Range | ValuesCount) -> dict[str, Any]:
-    return {name: getattr(condition, name) for name in _BOUNDS if getattr(condition, name) is not None}

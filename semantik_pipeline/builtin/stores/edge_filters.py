@@ -20,20 +20,14 @@ from semantik_pipeline.contracts.filters import (
 if TYPE_CHECKING:
     import qdrant_edge
 
-_BOUNDS = ("gt", "gte", "lt", "lte")
-
 
 def edge_filter(filter: dict[str, Any] | None, ids: list[str] | None = None) -> qdrant_edge.Filter | None:
     """The filter, restricted to ``ids`` if given; None if there is no restriction."""
     clauses = parse_filter(filter)
-    if ids is None:
-        return filter_of(clauses)
-    narrowed = [_condition(HasId(ids=tuple(ids)))]
-    if clauses is not None:
-        narrowed.append(_filter(clauses))
-    import qdrant_edge as edge
-
-    return edge.Filter(must=narrowed)
+    if ids is not None:
+        only = HasId(ids=tuple(ids))
+        clauses = Clauses(must=(only,) if clauses is None else (only, clauses))
+    return filter_of(clauses)
 
 
 def filter_of(clauses: Clauses | None) -> qdrant_edge.Filter | None:
@@ -72,7 +66,7 @@ def _condition(condition: Condition) -> Any:
         case Range(key=key):
             return edge.FieldCondition(key, range=_range(condition))
         case ValuesCount(key=key):
-            return edge.FieldCondition(key, values_count=edge.ValuesCount(**_bounds(condition)))
+            return edge.FieldCondition(key, values_count=edge.ValuesCount(**condition.bounds))
         case IsEmpty(key=key, expected=expected):
             # Not FieldCondition(is_empty=): if a path has several values, that would test whether any of them is empty.
             return _expected(edge.IsEmptyCondition(key), expected)
@@ -118,9 +112,5 @@ def _range(condition: Range) -> Any:
     import qdrant_edge as edge
 
     if condition.temporal:
-        return edge.RangeDateTime(**{name: instant.isoformat() for name, instant in _bounds(condition).items()})
-    return edge.RangeFloat(**_bounds(condition))
-
-
-def _bounds(condition: Range | ValuesCount) -> dict[str, Any]:
-    return {name: getattr(condition, name) for name in _BOUNDS if getattr(condition, name) is not None}
+        return edge.RangeDateTime(**{name: instant.isoformat() for name, instant in condition.bounds.items()})
+    return edge.RangeFloat(**condition.bounds)
