@@ -266,6 +266,9 @@ def _check_search(search: Mapping[str, Any]) -> None:
                     f"search.{name} has {choice!r}.", 'An entry is "ID", or {"plugin": "ID", "options": {}}.'
                 )
             _object(f"the options of {choice['plugin']} in search.{name}", choice.get("options") or {})
+    named = [chosen_plugin(one)["plugin"] for one in search.get("rerankers") or ()]
+    if twice := [plugin for place, plugin in enumerate(named) if plugin in named[:place]]:  # scores are kept by plugin
+        raise UsageError(f"search.rerankers names {twice[0]!r} twice.", "Name each reranker once.")
 
 
 def chosen_plugin(entry: Any) -> Config:
