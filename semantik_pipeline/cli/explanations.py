@@ -1,4 +1,4 @@
-"""How a hit got its score, how many documents have which value, and why one is not among the hits, for people."""
+"""Text output for score explanations, facet counts, and the reason why a document is not among the hits."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from semantik_pipeline.cli.wording import one_line, place, printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-#: Characters of a value that a table of facets shows.
+#: Maximum number of characters of a value in a facet table.
 VALUE = 80
 
 
 def show_explanation(console: Console, explanation: Mapping[str, Any], score: float) -> None:
-    """The parts as a sum, then a line for each::
+    """Print the score as a sum of its parts, then a line for each leg, reranker and postprocessor::
 
     0.884 = 0.391 dense + 0.240 sparse + 0.253 relevance-feedback
       dense              rank 3    score 0.712, normalised 0.931, weight 0.60
@@ -29,7 +29,7 @@ def show_explanation(console: Console, explanation: Mapping[str, Any], score: fl
 
 
 def show_facets(console: Console, facets: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """A table for each field: how many documents have which value."""
+    """Print a table for each field, with the number of documents for each value."""
     for key, values in facets.items():
         console.print(f"{printable(key)}", style="bold", soft_wrap=True)
         width = max((len(f"{one['count']:,}") for one in values), default=0)
@@ -41,7 +41,7 @@ def show_facets(console: Console, facets: Mapping[str, Sequence[Mapping[str, Any
 
 
 def show_document_explanation(console: Console, found: Mapping[str, Any]) -> None:
-    """Why the document that was asked for is not among the hits."""
+    """Print why the document given by ``--why`` is not among the hits."""
     console.print(f"{place(found['document'])}: {printable(found['message'])}", soft_wrap=True)
     if found.get("explanation"):
         show_explanation(console, found["explanation"], found["score"])

@@ -1,4 +1,4 @@
-"""What an exception becomes for the person who typed the command: a line that names the thing, and a hint."""
+"""Turns an exception into an error report for the user: a line that names the problem, and a hint."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 from semantik_pipeline.cli.wording import printable
 from semantik_pipeline.errors import PipelineError
 
-#: Words of pydantic, which newer versions of Typer check values with, and ours.
+#: Maps phrases of pydantic, with which newer versions of Typer check values, to plainer ones.
 _PYDANTIC = {": Value error, ": ": ", ": Input should be ": ": it must be "}
 
-#: As shells have it: 128 + SIGINT.
+#: Exit code after Ctrl-C, by the convention of shells: 128 + SIGINT.
 INTERRUPTED = 130
 
 
 @dataclass(frozen=True, kw_only=True)
 class FailureReport:
-    """An error as it is shown. ``unforeseen``: it is a defect of the program, so its traceback is worth asking for."""
+    """An error as it is shown. ``unforeseen`` marks a defect of the program; the hint then asks for the traceback."""
 
     type: str
     message: str
@@ -32,7 +32,10 @@ class FailureReport:
         return {"type": self.type, "message": self.message, "hint": self.hint}
 
     def lines(self, *, verbose: bool) -> list[str]:
-        """For standard error: the message, then the hint. Control characters are escaped, so each stays one line."""
+        """Return the lines for standard error: the message, then the hint.
+
+        Control characters are escaped, so that each stays on one line.
+        """
         if self.unforeseen:
             message = f"{self.type}: {self.message}" if self.message else self.type
             hint = (
@@ -44,12 +47,18 @@ class FailureReport:
 
 
 def no_command(error: BaseException) -> bool:
-    """Whether a group was called without a command: what Typer raises then is the group's help, and has no public name."""
+    """Return whether the error means that a group was called without a command.
+
+    Typer then raises an exception whose text is the group's help. Its class has no public name.
+    """
     return type(error).__name__ == "NoArgsIsHelpError"
 
 
 def describe(error: BaseException) -> FailureReport:
-    """The report of an exception. PipelineError knows its exit code and hint; what the system says is translated."""
+    """Return the report of an exception.
+
+    A PipelineError has its own exit code and hint. Errors of Typer and of the operating system are reworded.
+    """
     text = "".join(traceback.format_exception(error))
     if isinstance(error, PipelineError):
         return FailureReport(
@@ -59,7 +68,7 @@ def describe(error: BaseException) -> FailureReport:
             exit_code=error.exit_code,
             traceback=text,
         )
-    if hasattr(error, "format_message"):  # Typer's own, whichever way its version spells the class
+    if hasattr(error, "format_message"):  # Typer's own errors; the name of their class depends on its version
         code = getattr(error, "exit_code", 2)
         message = "No command is given." if no_command(error) else error.format_message()
         for theirs, ours in _PYDANTIC.items():
@@ -94,7 +103,7 @@ _HINTS = {
 
 
 def _system_error(error: OSError, text: str) -> FailureReport:
-    """A file that can't be read or written, a full disk: the system's own words, and the name of the file."""
+    """Report an operating system error, such as an unreadable file or a full disk, with the file's name."""
     hint = _HINTS.get(error.errno or 0)
     where = f"{error.filename}: " if error.filename else ""
     return FailureReport(type=type(error).__name__, message=f"{where}{error.strerror}.", hint=hint, traceback=text)

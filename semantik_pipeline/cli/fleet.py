@@ -1,4 +1,4 @@
-"""``semantik fleet``: the workers, and the requests of operators to them."""
+"""``semantik fleet``: show workers, and ask them to drain, resume or restart."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-#: Seconds between two looks of ``--watch`` and ``--wait``.
+#: Seconds between two refreshes of ``--watch``. ``--wait`` polls four times as often.
 LOOK = 2.0
 
 Names = Annotated[

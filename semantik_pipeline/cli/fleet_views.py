@@ -1,4 +1,4 @@
-"""The fleet for people."""
+"""Text output for the fleet."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def show_fleet(console: Console, found: dict[str, Any], *, server: str | None = 
     _show_troubles(console, found)
 
 
-#: What a stage may have to do.
+#: Counts of a stage; if one is not zero, the table of stages is shown even without a fleet.
 _BACKLOG = ("workers", "waiting", "delayed", "in_progress", "suspects")
 
 _DONE = {"drain": "drained", "resume": "resumed", "restart": "restarted"}
 
 
 def asked_words(command: str, asked: Sequence[str], lost: Sequence[str], *, wait: bool) -> str:
-    """The outcome of a request to workers."""
+    """Describe the outcome of a request to workers."""
     if not wait:
         return f"Asked {counted(len(asked), 'worker')} to {command}. `semantik fleet status` shows their state."
     told = f"{counted(len(asked) - len(lost), 'worker')} {_DONE[command]}."
@@ -112,7 +112,10 @@ def _show_workers(console: Console, workers: list[dict[str, Any]], *, fleet: boo
 
 
 def models_words(models: Sequence[dict[str, Any]]) -> str:
-    """The device first, which is left when the cell is cut: "cuda: one model, another; cpu: a third"."""
+    """Format loaded models by device: "cuda: one model, another; cpu: a third".
+
+    The device comes first, so that it stays visible when the cell is cut.
+    """
     devices: dict[str, dict[str, None]] = {}
     for model in models:
         name, device = str(model.get("model") or model["plugin"]), str(model.get("device") or "")

@@ -1,4 +1,4 @@
-"""The list of commands in `semantik --help`, by what they are for."""
+"""Groups the commands in `semantik --help` by purpose."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ GROUPS = {
 
 
 class Grouped(TyperGroup):
-    """Commands under the headings of :data:`GROUPS`, in their order; plain text, so that rich is not imported."""
+    """A command group whose help lists the commands under the headings of :data:`GROUPS`.
+
+    The help is plain text, so that rich is not imported.
+    """
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         width = max(map(len, self.commands))

@@ -1,4 +1,4 @@
-"""Ranked hits for people: the document, the place in it, and the passage with the query's words marked."""
+"""Text output for ranked hits: the document, the place in it, and the passage with the query's words marked."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
     from semantik_pipeline.search import SearchAnswer
 
-#: Lines of a passage, and of a document's other passages.
+#: Maximum number of lines of a hit's passage, and of each further passage of the same document.
 LINES, LINES_OF_MORE = 4, 2
 
-#: Documents that are named of those with the same text.
+#: Maximum number of documents with the same text that are named.
 NAMED = 3
 
 
 def show_hits(console: Console, answer: SearchAnswer, note: str | None) -> None:
-    """The hits, best first; then notes about the search itself."""
+    """Print the hits, best first, then facets and notes about the search."""
     show_corrections(console, answer)
     for hit in answer.hits:
         console.print(_headline(hit), soft_wrap=True)
@@ -49,7 +49,7 @@ def show_hits(console: Console, answer: SearchAnswer, note: str | None) -> None:
 
 
 def show_corrections(console: Console, answer: SearchAnswer) -> None:
-    """What was searched for too, instead of words that no document has."""
+    """Print the words that were also searched for, in place of words that no document contains."""
     for typed, meant in (answer.interpretation or {}).get("corrections", {}).items():
         console.print(f"No document has {printable(typed)!r}; also searched for {printable(meant)!r}.", style="yellow")
 
@@ -66,7 +66,7 @@ def _headline(hit: SearchHit) -> Any:
 
 
 def _headline_of_more(hit: SearchHit) -> Any:
-    """Another passage of the document above: where it is, without the document's name."""
+    """Return the headline of a further passage of the same document: its place, without the document's name."""
     from rich.text import Text
 
     where = " · ".join([*_page(hit.metadata), *_section(hit)]) or f"from character {hit.start:,}"
@@ -74,7 +74,7 @@ def _headline_of_more(hit: SearchHit) -> Any:
 
 
 def _show_text(console: Console, line: str, marks: Sequence[Span], *, indent: int = 4) -> None:
-    """A line of text, wrapped, with its marks in bold."""
+    """Print a line of text, wrapped, with its marks in bold."""
     from rich.text import Text
 
     text = Text(line)
@@ -86,7 +86,10 @@ def _show_text(console: Console, line: str, marks: Sequence[Span], *, indent: in
 
 
 def _show_beside(console: Console, passages: Sequence[Passage], *, from_end: bool) -> None:
-    """What stands before or after a hit, dimly: as much of it as of the hit, from where they meet."""
+    """Print the passages before or after a hit, dimmed.
+
+    At most as many lines as for the hit are shown: those next to the hit. ``from_end`` is for passages before the hit.
+    """
     if not passages:
         return
     from rich.text import Text
@@ -102,7 +105,7 @@ def _show_beside(console: Console, passages: Sequence[Passage], *, from_end: boo
 
 
 def _documents(names: Sequence[str]) -> str:
-    """Some documents' names, and how many more there are."""
+    """Return the names of the first ``NAMED`` documents, and the number of the others."""
     told = ", ".join(place(name) for name in names[:NAMED])
     return told if len(names) <= NAMED else f"{told} and {len(names) - NAMED} more"
 
@@ -113,7 +116,7 @@ def _page(metadata: dict[str, Any]) -> list[str]:
 
 
 def _section(hit: SearchHit) -> list[str]:
-    """The title, then the headings above the passage; what repeats the title or the file's name is left out."""
+    """Return the title and the headings above the passage, without repetitions of each other or of the file's name."""
     section = hit.metadata.get("section") or ()
     headings = [section] if isinstance(section, str) else [str(part) for part in section]
     parts = list(dict.fromkeys(one_line(part, 80) for part in (hit.title or "", *headings) if part.strip()))
@@ -130,8 +133,10 @@ def _footer(answer: SearchAnswer) -> str:
 
 
 def snippet(hit: SearchHit, width: int) -> tuple[str, list[Span]]:
-    """At most ``width`` characters of the hit on one line, from where its best passage begins, and where in that line the
-    places are that meet the query."""
+    """Return at most ``width`` characters of the hit on one line, and the spans in that line that match the query.
+
+    The line starts where the hit's best passage begins.
+    """
     line, places = _on_one_line(hit.text)
     marks = [Span(places[one.start], places[one.end]) for one in hit.highlights]
     if len(line) <= width:
@@ -149,8 +154,10 @@ def snippet(hit: SearchHit, width: int) -> tuple[str, list[Span]]:
 
 
 def _on_one_line(text: str) -> tuple[str, list[int]]:
-    """The text with its white space collapsed and nothing in it that a terminal obeys, and for each of its characters
-    (and its end) the place where that came to stand."""
+    """Collapse white space and escape control characters.
+
+    Returns the line, and for each character of ``text`` (and for its end) the offset in the line.
+    """
     line: list[str] = []
     places: list[int] = []
     length = 0

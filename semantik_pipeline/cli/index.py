@@ -1,4 +1,4 @@
-"""``semantik index``: make folders searchable, and keep them so."""
+"""``semantik index``: index folders and files, and update the index when run again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from semantik_pipeline.operations import SourceRequest
     from semantik_pipeline.runtime import Runtime
 
-#: The outcomes in words.
+#: Maps outcomes to the words that the output begins with.
 DONE = {
     "succeeded": "Indexed",
     "degraded": "Indexed with errors",
@@ -24,7 +24,7 @@ DONE = {
     "cancelled": "Cancelled",
 }
 
-#: Quarantined documents, problems and errors that are listed.
+#: Maximum number of quarantined documents, of problems and of errors that are listed.
 SHOWN = 10
 
 
@@ -56,12 +56,12 @@ def index(
 
 
 def sources_of(paths: list[Path], connector: str, rules: dict[str, Any]) -> list[SourceRequest]:
-    """What the paths on the command line mean to a connector; a path that is given twice is one source."""
+    """Return a source for each path on the command line. A path that is given twice is one source."""
     return list({source.name: source for source in (source_of(path, connector, rules) for path in paths)}.values())
 
 
 def source_of(path: Path, connector: str, rules: dict[str, Any]) -> SourceRequest:
-    """What a path on the command line means to a connector. Raises UsageError if there is nothing at the path."""
+    """Return the source for a path on the command line. Raises UsageError if the path does not exist."""
     from semantik_pipeline.errors import UsageError
     from semantik_pipeline.operations import SourceRequest, folder_source
 
@@ -84,7 +84,10 @@ def run_sync(
     config: dict[str, Any] | None = None,
     allow_deletions: bool = False,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Sync the sources, here or on the fleet. Returns the answer, and the documents of these sources in quarantine."""
+    """Sync the sources, in this process or on the fleet.
+
+    Returns the JSON answer, and the quarantined documents of these sources.
+    """
     from semantik_pipeline import operations
     from semantik_pipeline.cli.progress import watching
     from semantik_pipeline.cli.working import at_work
@@ -120,8 +123,10 @@ def run_sync(
 
 
 def _restored(runtime: Runtime, collection: str, result: dict[str, Any]) -> int:
-    """Write again what the index has lost, if its folder was wiped or damaged; returns how many points that were.
-    ``result`` is what the sync did."""
+    """Restore points that the index has lost, because its folder was wiped or damaged. Returns their number.
+
+    ``result`` is the result of the sync that has just ended.
+    """
     from semantik_pipeline import operations, verification
     from semantik_pipeline.cli.progress import watching
 
@@ -136,7 +141,7 @@ def _restored(runtime: Runtime, collection: str, result: dict[str, Any]) -> int:
 
 
 def show(call: Invocation, console: Console, answer: dict[str, Any], quarantined: list[dict[str, Any]]) -> None:
-    """The outcome, what went wrong with which document, and what to type next."""
+    """Print the outcome, the errors, and the command to type next."""
     from semantik_pipeline.cli.wording import counted, duration
 
     documents, chunks = answer["documents"], answer["chunks"]

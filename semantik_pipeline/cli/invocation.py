@@ -1,4 +1,4 @@
-"""What every command knows: the global options, where its answer goes, and how to get settings and runtime."""
+"""The context of every command: the global options, the output, and access to settings, runtime and server."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
     from semantik_pipeline.settings import Settings
 
-#: Exit codes of an operation's outcome; 0 of one that has not finished.
+#: Exit code for each outcome of an operation. An operation that has not finished gives 0.
 EXIT = {"succeeded": 0, "degraded": 3, "failed": 1, "cancelled": 1}
 
-#: The variable that holds the key for a server that `--url` names.
+#: The environment variable with the API key for the server given by `--url`, unless `--api-key-env` names another.
 KEY_VARIABLE = "SEMANTIK_API_KEY"
 
 
@@ -47,7 +47,7 @@ class Invocation:
 
     @contextmanager
     def runtime(self) -> Iterator[Runtime]:
-        """A runtime over the settings, closed at the end. Nothing of it is made before it is asked for."""
+        """Yield a runtime for the settings, and close it at the end. Its parts are created on first use."""
         from semantik_pipeline.runtime import Runtime
 
         settings = self.settings()
@@ -56,8 +56,11 @@ class Invocation:
             yield runtime
 
     def server(self) -> Client | None:
-        """The server that this call is for: the one that ``--url`` names, or one that owns the data folder; None: there
-        is none, and this process does what is asked. Close it. Raises UsageError if the key is missing or wrong."""
+        """Return a client for the server that shall run this command, or None if this process shall run it.
+
+        The server is the one given by ``--url``, else one that owns the data folder. The caller closes the client.
+        Raises UsageError if the variable given by ``--api-key-env`` is not set, or its value can't be an API key.
+        """
         from semantik_pipeline.ownership import local_server
         from semantik_pipeline.server_discovery import data_folder
 
@@ -68,7 +71,7 @@ class Invocation:
             url, key = found
         if url is None:
             return None
-        # httpx brings a command of its own, which loads more than all the rest of it; it does without
+        # httpx imports its own command line, which takes longer than the rest of httpx. This entry prevents that import.
         sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
         from semantik_pipeline.client import Client
 
@@ -89,7 +92,7 @@ class Invocation:
         return key
 
     def command(self, line: str) -> str:
-        """A command to type next, with the global options of this one, so that it reaches the same data."""
+        """Return a command to type next, with the global options of this call, so that it uses the same data."""
         given = []
         if self.url:
             given.append(f"--url {shlex.quote(self.url)} ")
@@ -102,12 +105,12 @@ class Invocation:
         return f"semantik {''.join(given)}{line}"
 
     def say(self, line: str) -> None:
-        """Tell the person at the terminal something that is no part of the answer."""
+        """Print a line to standard error: it is for the user and not part of the answer."""
         print(line, file=sys.stderr, flush=True)
 
 
 def begin(context: typer.Context) -> Invocation:
-    """What every command does first: keep standard output for the answer, send logs to standard error."""
+    """Reserve standard output for the answer and send logs to standard error. Every command calls this first."""
     from semantik_pipeline.cli.logs import configure_logs
 
     call: Invocation = context.find_root().obj
@@ -117,7 +120,7 @@ def begin(context: typer.Context) -> Invocation:
 
 
 def require_folder(folder: Path) -> None:
-    """Create the data folder. Raises SettingsError if it can't be created or written, before anything else starts."""
+    """Create the data folder. Raises SettingsError if it can't be created or is not writable."""
     import os
 
     from semantik_pipeline.errors import SettingsError

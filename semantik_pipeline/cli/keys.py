@@ -1,4 +1,4 @@
-"""``semantik keys``: API keys, with their roles, limits and lifetimes."""
+"""``semantik keys``: create, list and revoke API keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command logs: one plain line each, unless the settings ask for more."""
+"""Log output of commands: one plain line per record, unless the settings or ``--verbose`` ask for more."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from semantik_pipeline.cli.wording import printable
 if TYPE_CHECKING:
     from semantik_pipeline.settings import Logs
 
-#: What these warn about, the command's own answer says: documents in quarantine, unreadable folders, refused changes.
+#: Loggers whose warnings the command's answer repeats: quarantined documents, unreadable folders, refused changes.
 SAID_ANYWAY = ("semantik_pipeline.stages.unit_errors", "semantik_pipeline.builtin.connectors", "semantik.audit")
 
-#: They warn about how they are used, which does not concern users of the program.
+#: Loggers that warn about how their library is used, which does not concern users of this program.
 LIBRARIES = ("kombu", "celery")
 
 
 def configure_logs(settings: Logs | None = None, *, verbose: bool) -> None:
-    """Warnings and worse as one line each; with ``verbose``, a ``logs.level`` or ``logs.format = "json"`` as a worker
-    writes them. ``settings`` are None until they are read."""
+    """Log warnings and errors, one line each.
+
+    With ``verbose``, ``logs.level`` or ``logs.format = "json"``, log in the format of a worker instead. ``settings`` is
+    None until they are read.
+    """
     given = settings.model_fields_set if settings else set()
     level = settings.level if settings and "level" in given else "info" if verbose else "warning"
     if (settings and (settings.format == "json" or "level" in given)) or verbose:
@@ -32,7 +35,7 @@ def configure_logs(settings: Logs | None = None, *, verbose: bool) -> None:
         handler = logs.Stderr()
         handler.setFormatter(_OneLine())
         handler.addFilter(_for_people)
-        warnings.simplefilter("ignore")  # of libraries, to their developers
+        warnings.simplefilter("ignore")  # warnings of libraries, for their developers
         logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
         for name in logs.OURS:
             logging.getLogger(name).setLevel(logging.WARNING)
@@ -48,5 +51,5 @@ class _OneLine(logging.Formatter):
 
 
 def _for_people(record: logging.LogRecord) -> bool:
-    """Not what only a plugin's author can act on: which plugin held up the event loop for how long."""
+    """Filter out warnings for plugin authors: which plugin blocked the event loop, and for how long."""
     return (record.name, record.module) != ("semantik.plugins", "loop")

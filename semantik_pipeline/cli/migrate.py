@@ -1,4 +1,4 @@
-"""``semantik migrate``: upgrade the ledger's schema to this program's."""
+"""``semantik migrate``: upgrade the ledger's schema to the version that this program needs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def migrate(context: typer.Context) -> int:
         try:
             before = schema.current(ledger.engine)
             if before is not None and before > schema.HEAD:
-                schema.check(ledger.engine)  # says that this program is too old
+                schema.check(ledger.engine)  # raises: this program is too old for the database
             before = schema.migrate(ledger.engine)
             schema.check(ledger.engine)
         finally:

@@ -1,4 +1,4 @@
-"""``semantik models``: which models are installed, where, whether they are intact, and how to get them."""
+"""``semantik models``: list, locate, download and verify models."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def verify(
 
 
 def _asked(call: Invocation, name: str | None) -> tuple[list[ModelFiles], list[dict[str, Any]]]:
-    """The models to check, and those that something uses and that are not found."""
+    """Return the models to check, and a row for each model that is in use but not found."""
     from semantik_pipeline.contracts.models import place_of, pulled
     from semantik_pipeline.models import inventory
 

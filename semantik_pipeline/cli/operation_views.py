@@ -1,4 +1,4 @@
-"""Operations for people: a list, and one in full."""
+"""Text output for operations: a list, and one operation in full."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from semantik_pipeline.cli.invocation import Invocation
 
-#: Sources, errors and problems that are named.
+#: Maximum number of sources and of problems that are listed.
 NAMED = 10
 
 
@@ -51,7 +51,7 @@ def _row(one: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _number(one: dict[str, Any]) -> int:
-    """Documents that it has seen so far, or that it was started for."""
+    """Return the number of documents that it has seen so far, or was started for, whichever is larger."""
     seen = one["result"]["documents"]["seen"] if one["result"] else (one.get("progress") or {}).get("seen", 0)
     return max(seen, one["documents"])
 

@@ -1,4 +1,4 @@
-"""``semantik operations``: what is running, how far it is, what blocks it; pause it, cancel it, retry it."""
+"""``semantik operations``: watch, pause, resume, cancel and retry operations."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ NameArgument = Annotated[str, typer.Argument(metavar="ID", help="Operation id, e
 WatchOption = Annotated[bool, typer.Option("--watch", help="Refresh every two seconds until it has finished.")]
 WaitOption = Annotated[bool, typer.Option("--wait", help="Wait until it has finished.")]
 
-#: Finished operations in a list without `--all`.
+#: Number of finished operations in a list without `--all`.
 LISTED = 20
 
-#: Seconds between two looks of ``--watch``, at least; a look that takes long is repeated less often.
+#: Minimum number of seconds between two refreshes of ``--watch``. Slow queries are repeated less often.
 LOOK = 2.0
 
 
@@ -100,8 +100,8 @@ def pause(context: typer.Context, operation: NameArgument) -> int:
 
 @app.command(short_help="Resume a paused operation.", epilog=EPILOG)
 def resume(context: typer.Context, operation: NameArgument, wait: WaitOption = False) -> int:
-    """Resume a paused operation. Without a fleet, this process works on it until it has finished, unless another process
-    (such as `semantik serve`) is working; in that case --wait waits for that process."""
+    """Resume a paused operation. Without a fleet, this process works on it until it has finished, unless another
+    process (such as `semantik serve`) is working; in that case --wait waits for that process."""
     call = begin(context)
     from semantik_pipeline import operations
 
@@ -136,12 +136,12 @@ def cancel(context: typer.Context, operation: NameArgument) -> int:
 
 
 def paused(operation: str, held: int, again: str) -> str:
-    """What to say after a pause; ``again`` is the command that resumes."""
+    """Return the message after a pause. ``again`` is the command that resumes the operation."""
     return f"Paused {operation}: {_documents(held)} and its sources are waiting. Resume: {again}"
 
 
 def cancelled(call: Invocation, answer: dict[str, Any], parked: int) -> str:
-    """What to say after a cancellation: what it leaves behind, and how to continue with it."""
+    """Return the message after a cancellation: what stays, and how to continue. ``parked`` is a number of documents."""
     done = answer["state"] == "finished"
     told = (
         f"Cancelled {answer['operation']}." if done else f"Cancelling {answer['operation']}: work in progress finishes."
@@ -167,7 +167,7 @@ def retry(context: typer.Context, operation: NameArgument, wait: WaitOption = Fa
 
 
 def _set_going(call: Invocation, change: Any, *, wait: bool) -> int:
-    """Make the change; work on it here, wait for the processes that do, or leave it to them."""
+    """Make the change, then do its work in this process, wait for the processes that do it, or leave it to them."""
     from semantik_pipeline import operations
     from semantik_pipeline.cli.operation_views import show_operation
     from semantik_pipeline.cli.progress import watching
@@ -184,7 +184,7 @@ def _set_going(call: Invocation, change: Any, *, wait: bool) -> int:
 
 
 def _finished_here(call: Invocation, operation_id: int) -> dict[str, Any]:
-    """Do what a cancelled operation still has to do: its deletions, and what a killed process left in progress."""
+    """Finish a cancelled operation in this process: its deletions, and the units that a killed process left behind."""
     from semantik_pipeline import operations
     from semantik_pipeline.cli.working import at_work
 
@@ -194,7 +194,7 @@ def _finished_here(call: Invocation, operation_id: int) -> dict[str, Any]:
 
 
 def _writing(call: Invocation) -> Any:
-    """A runtime that changes only the ledger; on a fleet it notifies the workers."""
+    """Return a context manager for a runtime that changes only the ledger and, on a fleet, notifies the workers."""
     from semantik_pipeline.cli.working import beside_a_fleet
 
     return beside_a_fleet(call) if call.settings().fleet else call.runtime()
@@ -208,12 +208,15 @@ def _find(runtime: Runtime, name: str) -> int:
 
 
 def unfinished(call: Invocation, runtime: Runtime) -> list[dict[str, Any]]:
-    """Operations that have not finished, with their progress and what blocks them."""
+    """Return the operations that have not finished, with their progress and what blocks them."""
     return _listed(call, runtime, 0, {})
 
 
 def _listed(call: Invocation, runtime: Runtime, finished: int | None, paces: dict[int, Pace]) -> list[dict[str, Any]]:
-    """The list, with the progress of what has not finished; ``paces`` remembers it from one look to the next."""
+    """Return operations, with the progress of those that have not finished.
+
+    ``finished`` is the maximum number of finished ones (None: no limit). ``paces`` keeps the samples between calls.
+    """
     from semantik_pipeline.ledger.operations import operation_reports
     from semantik_pipeline.operations import living
 
@@ -229,7 +232,7 @@ def _listed(call: Invocation, runtime: Runtime, finished: int | None, paces: dic
 def _shown(
     call: Invocation, runtime: Runtime, operation_id: int, pace: Pace | None, *, attended: bool = False
 ) -> dict[str, Any]:
-    """One operation with its progress, and what it left unfinished."""
+    """Return an operation with its progress and what is unfinished. ``attended``: a process was working on it."""
     from semantik_pipeline.ledger.operations import operation_reports, outcomes
     from semantik_pipeline.operations import living
 
@@ -256,7 +259,7 @@ def _pace() -> Pace:
 
 
 def _progress(runtime: Runtime, row: dict[str, Any], pace: Pace) -> dict[str, Any]:
-    """Counts and rates over the looks so far; at the first look, since the operation began."""
+    """Return counts, and rates over the samples in ``pace``; at the first sample, rates since the operation began."""
     from dataclasses import replace
 
     from semantik_pipeline.cli.pace import measured, sample, since_start
@@ -269,7 +272,7 @@ def _progress(runtime: Runtime, row: dict[str, Any], pace: Pace) -> dict[str, An
 
 
 def _attended(call: Invocation, runtime: Runtime, row: dict[str, Any]) -> None:
-    """Without a fleet an operation runs only while a process works on it: say if none does."""
+    """Mark a running operation as blocked if no process works on it, which can happen only without a fleet."""
     alone = not runtime.settings.fleet and row["state"] in ("running", "cancelling")
     if alone and runtime.owner() is None:
         again = call.command(f"operations resume {row['operation']}")

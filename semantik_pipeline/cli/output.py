@@ -1,4 +1,4 @@
-"""Standard output belongs to the answer alone, whatever libraries print."""
+"""Reserves standard output for the command's answer, whatever libraries print."""
 
 from __future__ import annotations
 
@@ -11,24 +11,27 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from rich.console import Console
 
-#: Columns of running text where no terminal says otherwise.
+#: Maximum number of columns of running text.
 TEXT_WIDTH = 100
 
 
 class Output:
-    """Where answers go: one JSON object, or text for people."""
+    """The destination of the answer: one JSON object, or text."""
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
         self._stream: TextIO | None = None
 
     def guard(self) -> None:
-        """From here on file descriptor 1 is standard error, for this process and its children; the real standard
-        output is kept for :meth:`give`. It stays so until the process ends, because libraries print at exit too."""
+        """Redirect file descriptor 1 to standard error, for this process and its children.
+
+        The real standard output is kept for :meth:`give`. The redirection lasts until the process ends, because
+        libraries also print at exit.
+        """
         if self._stream is not None:
             return
         sys.stdout.flush()
-        # What JSON cannot say otherwise, lone surrogates, comes out as JSON's own \udcXX.
+        # Lone surrogates can't be encoded in UTF-8; they are written as the JSON escape \udcXX.
         self._stream = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace")
         os.dup2(2, 1)
 
@@ -37,7 +40,7 @@ class Output:
         return self._stream or sys.stdout
 
     def give(self, answer: dict[str, Any], show: Callable[[Console], None]) -> None:
-        """The command's answer: the object itself under ``--json``, else what ``show`` prints."""
+        """Write the command's answer: the object as JSON with ``--json``, otherwise what ``show`` prints."""
         if self.as_json:
             self.write_json(answer)
         else:
@@ -47,7 +50,7 @@ class Output:
         self.stream.write(json.dumps(answer, ensure_ascii=False, default=str) + "\n")
 
     def console(self) -> Console:
-        """A console on standard output. Nothing is wrapped or cut where the output is no terminal."""
+        """Return a console on standard output. If that is not a terminal, nothing is wrapped or cut."""
         from rich.console import Console
 
         terminal = self.stream.isatty()
@@ -57,12 +60,12 @@ class Output:
         self.stream.flush()
 
     def abandon(self) -> None:
-        """Whoever read the output closed it (``| head``): what is left is dropped, at the end of the process too."""
+        """Drop all remaining output, even at exit, because the reader has closed the pipe (``| head``)."""
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for stream in (self.stream, sys.stdout):
             os.dup2(nowhere, stream.fileno())
 
 
 def text_width(console: Console) -> int:
-    """Columns for running text."""
+    """Return the number of columns for running text."""
     return min(console.width, TEXT_WIDTH)
