@@ -66,7 +66,7 @@ work = Table(
     Column("blocked", Text),  # why it waits, if people should know: what no worker has, or the error it is stuck on
     Column("error", Json),  # stage, type, message, traceback, plugins, at
     Column("notes", Json),  # extractor -> what went wrong
-    Column("progress", Json),  # how far upsert is: {"ordinal", "epoch", "begun", "rewrite"}
+    Column("progress", Json),  # how far upsert is: {"ordinal", "epoch", "begun", "rewrite", "aside"}
     Column("touched", Boolean, nullable=False, server_default=false()),  # the store may hold points of the document
     # the store may hold points that it should not: written under a lost lease, or half-written before a quarantine
     Column("reconcile", Boolean, nullable=False, server_default=false()),
