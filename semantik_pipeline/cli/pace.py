@@ -115,7 +115,7 @@ class Pace:
         first = next((one for one in reversed(self._samples) if not one.share(stage)), self._samples[0])
         span, done = last.at - first.at, last.share(stage)
         gain = done - first.share(stage) * first.documents / last.documents  # it knew of fewer documents
-        if span < ENOUGH or gain < ROUNDING or (done < BEGUN and span < WINDOW):
+        if span < ENOUGH or gain <= ROUNDING or (done < BEGUN and span < WINDOW):
             return None
         return (1 - done) * span / gain
 

@@ -11,7 +11,7 @@ import string
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -195,6 +195,7 @@ def test_the_pace_foretells_only_what_it_can_know():
 
 
 @given(documents=st.integers(2, 500), chunks=st.integers(2, 5000), embedded=st.integers(1, 5000))
+@example(documents=100, chunks=1797, embedded=25)
 def test_nothing_is_foretold_from_a_standstill(documents: int, chunks: int, embedded: int) -> None:
     """However the shares are rounded."""
     stages = {"indexed": 1, "embed": documents - 1}
