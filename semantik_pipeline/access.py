@@ -184,7 +184,7 @@ def _by_plugins(runtime: Runtime, request: AuthRequest) -> Principal:
         hint = (
             f"Keys start with {PREFIX} and are sent as `Authorization: Bearer KEY`. `semantik keys create` creates one."
         )
-        raise Unauthorized("What was sent is not an API key.", hint)
+        raise Unauthorized("The credential in the request is not an API key.", hint)
     hint = "Send `Authorization: Bearer KEY`. `semantik keys create` creates a key."
     raise Unauthorized("The request has no API key.", hint)
 

@@ -315,7 +315,7 @@ class PluginHost:
 
     def service(self, name: str, *args: Any) -> Any:
         """Call a service of the parent process. Only child processes have services; here it raises PluginError."""
-        raise PluginError(f"There is no service {name!r} here: services are lent to child processes.")
+        raise PluginError(f"There is no service {name!r} here: only child processes have services.")
 
     def close(self) -> None:
         """Clean up every instance and stop the event loop. Idempotent."""

@@ -305,7 +305,7 @@ def test_a_service_that_fails_or_is_not_lent_raises_in_the_child(pool, jobs):
 
     with pytest.raises(UnsupportedContent, match="no"):
         pool.run(jobs.ask, "broken", deadline=30, services={"broken": broken})
-    with pytest.raises(PluginError, match=r"'embed'.*not lent"):
+    with pytest.raises(PluginError, match=r"'embed'.*does not offer"):
         pool.run(jobs.ask, "embed", deadline=30)
 
 

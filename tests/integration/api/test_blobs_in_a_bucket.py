@@ -123,12 +123,12 @@ def test_documents_wait_while_the_bucket_refuses_us(
             refused("sync")
     [source] = api.good(api.get("/sources"))["sources"]
     assert (source["state"], source["attempts"], source["documents"]) == ("waiting", 0, 0)
-    assert f"{bucket.name}/semantik refuse us" in source["last_error"]["message"]
+    assert f"{bucket.name}/semantik denied access" in source["last_error"]["message"]
     api.pipeline.run("sync")
     refused("chunk")
     unit = api.pipeline.unit("a.txt")
     assert (unit["stage"], unit["attempts"], unit["suspect"]) == ("chunk", 0, False)
-    assert f"{bucket.name}/semantik refuse us" in unit["blocked"]
+    assert f"{bucket.name}/semantik denied access" in unit["blocked"]
     api.pipeline.run()
     assert api.pipeline.result(begun)["outcome"] == "succeeded"
     assert verify(api.runtime).clean
