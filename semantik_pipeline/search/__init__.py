@@ -1,4 +1,4 @@
-"""Search: query → candidates → fusion → rerank → hits. ``search`` is the one entry."""
+"""Search: query → candidates → fusion → rerank → hits. ``search`` is the entry point."""
 
 from semantik_pipeline.questions import SearchQuery
 from semantik_pipeline.search.answer import SearchAnswer

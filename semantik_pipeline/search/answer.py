@@ -1,4 +1,4 @@
-"""What a search says: hits, what was done to get them, and how long it took."""
+"""The answer of a search: the hits, what was done to find them, and how long it took."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from semantik_pipeline.documents import SearchHit
 from semantik_pipeline.search.blending import Ranked
 from semantik_pipeline.search.request import SearchPlan
 
-#: Payload fields that are the index's own business or have a place of their own in a hit.
+#: Payload fields that only the index needs, or that have their own field in a hit.
 INTERNAL = frozenset(
     {
         *("document_id", "document", "epoch", "signature", "occurrence", "text", "title", "start", "end", "metadata"),
-        "principals",  # who else may read it is nobody's business
-        *("size", "created", "modified", "indexed"),  # for filters; a source may mean another thing by such a name
+        "principals",  # a caller must not learn who else may read the document
+        *("size", "created", "modified", "indexed"),  # for filters; a source's metadata may use these names differently
     }
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchAnswer:
-    """Hits best first, those of the page and then those ``beyond`` it that were asked for. ``reranked`` only if a reranker scored at least one of the candidates; ``rerankers`` says of each
-    what it did: ``{"id", "scored", "candidates", "duration_ms", "reason"}``.
+    """The hits of a search, best first, and a report of how they were found.
 
-    ``timings_ms`` names the steps that were taken (``embed``, ``retrieve``, ``rerank`` …) and ``total``. ``facets`` has
-    for each field that was asked for its values, ``{"value", "count"}``, the most frequent first. ``document_explanation`` says why the
-    document that was asked for is not among the hits. ``interpretation`` is what was made of the query: ``text``, ``phrases``,
-    ``excluded``, ``filters`` and ``corrections``; None where it was asked as it stands.
+    ``hits`` are those of the page, then the requested number ``beyond`` it. ``reranked`` is true if a reranker scored at
+    least one candidate. ``rerankers`` has one report for each: ``{"id", "scored", "candidates", "duration_ms",
+    "reason"}``. ``timings_ms`` maps the steps that ran (``embed``, ``retrieve``, ``rerank`` …) and ``total`` to
+    milliseconds. ``facets`` maps each requested field to its values, ``{"value", "count"}``, the most frequent first.
+    ``document_explanation`` says why the requested document is not among the hits. ``interpretation`` is how the query
+    was read: ``text``, ``phrases``, ``excluded``, ``filters`` and ``corrections``; None if it was not interpreted.
     """
 
     hits: list[SearchHit]
@@ -42,15 +43,17 @@ class SearchAnswer:
     interpretation: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, the fields as named here."""
+        """Return the fields as JSON values, under the same names."""
         return asdict(self)
 
 
 def to_hits(
     ranked: Sequence[Ranked], plan: SearchPlan, explanations: Mapping[str, dict[str, Any]] = MappingProxyType({})
 ) -> list[SearchHit]:
-    """The hits that were asked for of the candidates in this order, with the explanation of each (by id) where there is
-    one. The best one has rank 1, wherever they begin."""
+    """Return the requested hits, with ``explanations`` by candidate id where there are any.
+
+    Ranks count from the best candidate (rank 1), not from the start of the page.
+    """
     page = passing(ranked, plan)[plan.offset : plan.given]
     return [
         to_hit(rank, entry, explanations.get(entry.candidate.id)) for rank, entry in enumerate(page, plan.offset + 1)
@@ -58,7 +61,7 @@ def to_hits(
 
 
 def passing(ranked: Sequence[Ranked], plan: SearchPlan) -> Sequence[Ranked]:
-    """Those that are good enough for the query's threshold, in their order."""
+    """Return the entries that reach the plan's score threshold, in their order."""
     least = plan.score_threshold
     return ranked if least is None else [entry for entry in ranked if entry.score >= least]
 
@@ -85,10 +88,10 @@ def to_hit(rank: int, entry: Ranked, explanation: dict[str, Any] | None) -> Sear
 
 
 def hit_metadata(payload: dict[str, Any]) -> dict[str, Any]:
-    """The connector's metadata, then what the pipeline found (page, section, path, language, entities …).
+    """Return the connector's metadata and the fields that the pipeline added (page, section, path, language, entities …).
 
-    The pipeline's word wins where both use a name, because filters ask for the pipeline's; absent values and fields
-    that are the index's own business are left out.
+    Where both use a name, the pipeline's value wins, because filters match the pipeline's value. Null values and
+    INTERNAL fields are left out.
     """
     found = {name: value for name, value in payload.items() if name not in INTERNAL and value is not None}
     return {**(payload.get("metadata") or {}), **found}

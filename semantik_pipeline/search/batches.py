@@ -1,4 +1,4 @@
-"""Questions that come together: all are checked before any is asked, and their vectors are made together."""
+"""Batches of queries: all are checked before any runs, and their vectors are computed together."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """What one collection is asked."""
+    """The plans of the queries to one collection."""
 
     view: SearchView
     plans: list[SearchPlan]
 
 
 def plan_together(runtime: Runtime, queries: Iterable[SearchQuery], *, here: bool) -> list[Planned]:
-    """The plans of all these queries, by collection, before any of them is asked. Raises what their checks raise.
+    """Check all queries and return their plans, grouped by collection. Raises what :func:`check_search` raises.
 
-    Not ``here``: search workers will answer. What only a plugin can check that this process lacks is left to them; they
-    may have it.
+    ``here`` is false if search workers will answer. Queries that need a plugin which this process lacks then have no
+    plan: the workers may have the plugin, and check them.
     """
     by_collection: dict[str, list[SearchQuery]] = {}
     for query in queries:
@@ -48,11 +48,14 @@ def plan_together(runtime: Runtime, queries: Iterable[SearchQuery], *, here: boo
 
 
 def embed_together(runtime: Runtime, planned: Sequence[Planned]) -> None:
-    """Have the vectors of all these queries ready, by one forward pass for each collection (and 64 texts): each search
-    will find its own. A query with a typing error is embedded once more, as it was meant. Raises what the embedding plugin
-    raises."""
+    """Put the vectors of all queries into the cache, with one forward pass for each collection and 64 texts.
+
+    Each search then finds its vector there. A query with a typing error is embedded again after its correction. Raises
+    what the embedding plugin raises.
+    """
     for one in planned:
         texts = list(dict.fromkeys(plan.text for plan in one.plans if plan.text and plan.mode != "sparse"))
         if len(texts) > 1:
-            with suppress(FingerprintMismatch):  # a hybrid search does without; another one will say so
+            # A hybrid search works without the vector; a dense one raises the error itself.
+            with suppress(FingerprintMismatch):
                 runtime.query_vectors.of(runtime, one.view, texts)

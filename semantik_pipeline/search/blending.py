@@ -1,4 +1,4 @@
-"""The rerankers' scores and the fused ones in one order. Pure."""
+"""Blends the rerankers' scores with the fused ones. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from semantik_pipeline.search.fusion import Candidate, min_max
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """What one reranker said of a candidate: its own score, and the share of 0..1 that it was blended as."""
+    """A reranker's own ``score`` for a candidate, and the ``share``, that score mapped to 0..1, which is blended."""
 
     reranker: str
     score: float
@@ -20,7 +20,7 @@ class Judgement:
 
 @dataclass(frozen=True, kw_only=True)
 class Ranked:
-    """A candidate with its final score, and what the rerankers that read it said, in their order."""
+    """A candidate with its final score and the judgements of the rerankers that scored it, in their order."""
 
     candidate: Candidate
     score: float
@@ -28,7 +28,7 @@ class Ranked:
 
     @property
     def rerank(self) -> float | None:
-        """The own score of the last reranker that read it (None: none did)."""
+        """The score that the last reranker gave; None if no reranker scored the candidate."""
         return self.judgements[-1].score if self.judgements else None
 
     def judgement_of(self, reranker: str) -> Judgement | None:
@@ -37,8 +37,10 @@ class Ranked:
 
 @dataclass(frozen=True, kw_only=True)
 class RerankerReport:
-    """What a reranker of the chain did: how many of its candidates it scored, how long that took, and why
-    some have no score (None: all have one)."""
+    """What one reranker of the chain did.
+
+    It ``scored`` so many of its ``candidates``. ``reason`` says why some have no score; None if all have one.
+    """
 
     id: str
     scored: int
@@ -49,8 +51,11 @@ class RerankerReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Reranking:
-    """Candidates in their final order, and what is to be said about how they got there. ``among_others``: they were
-    reranked with those of other collections, by these rerankers."""
+    """Candidates in their final order, with the rerankers' reports and warnings.
+
+    ``among_others`` is set if they were reranked together with candidates of other collections. It then names the
+    rerankers whose judgements are in the scores.
+    """
 
     ranked: list[Ranked]
     reports: list[RerankerReport] = field(default_factory=list)
@@ -59,21 +64,23 @@ class Reranking:
 
     @property
     def blended(self) -> tuple[str, ...]:
-        """The rerankers whose word is in the scores."""
+        """The ids of the rerankers whose judgements are in the scores."""
         own = tuple(report.id for report in self.reports if report.scored)
         return own if self.among_others is None else self.among_others
 
     @property
     def reranked(self) -> bool:
-        """Whether any reranker scored any of them."""
+        """Whether any reranker scored any candidate."""
         return any(report.scored for report in self.reports)
 
 
 def unranked(
     candidates: Sequence[Candidate], judgements: Mapping[str, tuple[Judgement, ...]] = MappingProxyType({})
 ) -> Reranking:
-    """The candidates in the order given, with their fused scores. ``judgements`` by candidate id are attached, but do
-    not change scores or order: :func:`blend_judged` does."""
+    """Return the candidates in the given order with their fused scores.
+
+    ``judgements``, by candidate id, are attached. They do not change scores or order: :func:`blend_judged` does.
+    """
     return Reranking(
         ranked=[Ranked(candidate=c, score=c.fused, judgements=judgements.get(c.id, ())) for c in candidates]
     )
@@ -104,8 +111,9 @@ def blend(
 
 
 def blend_judged(ranked: Sequence[Ranked], reranker: str, weight: float) -> list[Ranked]:
-    """The entries with the score ``weight × share + (1 - weight) × score before``, best first; equal scores keep their
-    order. The share is the one in their judgement by ``reranker``.
+    """Return the entries with the score ``weight × share + (1 - weight) × score before``, best first.
+
+    The share is that of the entry's judgement by ``reranker``. Entries with equal scores keep their order.
 
     An entry without that judgement has the share 0, the lowest possible. The best entries are scored first, so a
     reranker that runs out of time never lifts an unscored entry above a scored one.
@@ -119,8 +127,10 @@ def blend_judged(ranked: Sequence[Ranked], reranker: str, weight: float) -> list
 
 
 def shares(scores: Mapping[int, float], calibrated: bool = False) -> dict[int, float]:
-    """The scores within 0..1: as they are where they are ``calibrated`` (which is believed of what lies in there),
-    else mapped, the lowest to 0 and the highest to 1."""
+    """Map scores to 0..1, the lowest to 0 and the highest to 1.
+
+    ``calibrated`` scores are kept as they are, unless one of them is outside 0..1.
+    """
     if calibrated and all(0 <= score <= 1 for score in scores.values()):
         return dict(scores)
     return min_max(scores)

@@ -1,7 +1,8 @@
-"""Whether an index holds what the ledger says is in it. A folder that was wiped is empty, and looks like "nothing found".
+"""Detects an index that holds fewer points than the ledger says. Without this check, a search in an index folder that
+was wiped looks like "nothing found".
 
-Two counts, no comparison point by point: cheap enough for the first search of a process, not for each one. `verify`
-looks closely.
+It compares two counts. That is cheap enough for the first search of a process, but not for every search. `verify`
+compares point by point.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ if TYPE_CHECKING:
     from semantik_pipeline.ledger.catalog.collections import SearchView
     from semantik_pipeline.runtime import Runtime
 
-#: Seconds until an index that lacked something is counted again.
+#: Seconds until an index that lacked points is counted again.
 AGAIN = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shortfall:
-    """An index holds ``found`` points, and at least ``expected`` should be in it."""
+    """An index holds ``found`` points and should hold at least ``expected``."""
 
     found: int
     expected: int
@@ -33,9 +34,9 @@ class Shortfall:
 
 
 def shortfall(runtime: Runtime, generation_id: int) -> Shortfall | None:
-    """What the generation's index lacks now; None if it lacks nothing.
+    """Count the points of the generation's index now. Returns None if it has at least the expected number.
 
-    Only documents that are at rest count, so documents on their way are no reason to complain.
+    Only documents at rest are expected, so documents that are being processed cause no warning.
     """
     expected = runtime.ledger.points_at_rest(generation_id)
     index = runtime.existing_index(runtime.generation(generation_id)) if expected else None
@@ -44,13 +45,13 @@ def shortfall(runtime: Runtime, generation_id: int) -> Shortfall | None:
 
 
 class Completeness:
-    """What is known of the indexes of this process: each is counted once, and again while it lacks something."""
+    """A process's counts of its indexes. Each index is counted once, and again while it lacks points."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[float, Shortfall | None]] = {}
 
     def warnings(self, runtime: Runtime, view: SearchView) -> list[str]:
-        """A sentence if the index that the view reads lacks points."""
+        """Return a warning if the view's index lacks points, else an empty list."""
         counted, lacking = self._known.get(view.generation_id, (float("-inf"), None))
         if counted == float("-inf") or (lacking and time.monotonic() - counted > AGAIN):
             lacking = shortfall(runtime, view.generation_id)
@@ -58,5 +59,5 @@ class Completeness:
         return [lacking.told(view.collection)] if lacking else []
 
     def forget(self, generation_id: int) -> None:
-        """The generation is gone."""
+        """Forget a generation that no longer exists."""
         self._known.pop(generation_id, None)

@@ -1,4 +1,4 @@
-"""Nobody waits for a slice after the deadline, so its plugin should not go on either: the next query wants the device."""
+"""Cancels plugin calls at the deadline: nobody waits for the result any longer, and the next query needs the device."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-#: Why something was not done, in a warning and in a report.
+#: The reason in warnings and reports for work that the deadline prevented.
 DEADLINE = "deadline"
 
 
 class Late(TimeoutError):
-    """The deadline of whoever waits; a plugin's own timeouts are other TimeoutErrors."""
+    """The search's deadline has passed. A plugin's own timeouts are other TimeoutErrors."""
 
 
 def is_late(error: BaseException, moment: float) -> bool:
-    """Whether a call ended because of this deadline: it was cancelled for it, or gave up for time after it."""
+    """Return whether a call ended because of the deadline ``moment``: it was cancelled, or it timed out after it."""
     return isinstance(error, Late) or (isinstance(error, TimeoutError) and time.monotonic() >= moment)
 
 
 def until(moment: float, method: Callable[..., Any]) -> Callable[..., Any]:
-    """The method; if it is async, its call is cancelled at that moment (of ``time.monotonic``), with Late.
+    """Wrap a method so that an async call is cancelled with Late at ``moment`` (on the clock ``time.monotonic``).
 
-    A plain method can't be stopped.
+    A method that is not async can't be stopped.
     """
 
     @functools.wraps(method)

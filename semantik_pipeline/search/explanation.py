@@ -1,16 +1,17 @@
-"""How each hit got its score: what each leg, fusion, each reranker and each postprocessor made of it. Pure.
+"""Explains each hit's score: the parts of each leg, of fusion, of each reranker and of each postprocessor. Pure.
 
-An explanation is told as it is stored, in JSON's own values:
+An explanation consists of JSON values:
 
-- ``legs``: for each leg that found anything ``rank`` and ``score`` (null: it missed this one), ``normalised`` (0..1) and
-  ``weight``. Fusion adds up weight × normalised.
-- ``fused``: the ``method``, the ``rank`` and the ``score`` that came of it.
-- ``rerankers``: for each of the chain that scored anything its ``plugin``, the ``score`` of its own (null: it did not read
-  this one), that mapped to 0..1 (``normalised``), its ``weight``, and ``rank`` and ``blended`` score after it.
-- ``postprocessors``: for each that moved it or changed its score the ``plugin`` and its ``rank_before`` and ``rank_after``.
-- ``contributions``: what each of them (``component``) adds to the score (``value``). They add up to it. Where there was
-  no text to ask the legs for, the ``filter`` adds it all. Of a hit that was fetched from deeper, which nobody reranked,
-  ``deeper`` takes away what would make it better than the last one before it.
+- ``legs``: for each leg that found anything, ``rank`` and ``score`` (null if the leg did not find this point), the score
+  mapped to 0..1 (``normalised``), and ``weight``. Fusion adds up weight × normalised.
+- ``fused``: the ``method``, and the resulting ``rank`` and ``score``.
+- ``rerankers``: for each reranker that scored any candidate, its ``plugin``, its own ``score`` (null if it did not score
+  this candidate), the score mapped to 0..1 (``normalised``), its ``weight``, and the ``rank`` and the ``blended`` score
+  after it.
+- ``postprocessors``: for each that moved the hit or changed its score, ``plugin``, ``rank_before`` and ``rank_after``.
+- ``contributions``: the ``value`` that each ``component`` adds to the score. The values add up to the score. If the query
+  has no text, the component ``filter`` has the whole score. A hit that was fetched from deeper was not reranked, and must
+  not be better than the last hit before it: the component ``deeper`` subtracts the difference.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ Explanation = dict[str, Any]
 
 
 def explained(plan: SearchPlan, retrieved: Retrieved, reranking: Reranking) -> dict[str, Explanation]:
-    """Candidate's id -> how it got the score that it has after the rerankers."""
+    """Return the explanation of each candidate's score after the rerankers, by candidate id."""
     legs = _Legs(plan, retrieved)
     found = {candidate.id: legs.explained(candidate, rank) for rank, candidate in enumerate(retrieved.candidates, 1)}
     judgements = {entry.candidate.id: entry.judgements for entry in reranking.ranked}
@@ -42,13 +43,15 @@ def explained(plan: SearchPlan, retrieved: Retrieved, reranking: Reranking) -> d
 
 
 def explained_fusion(plan: SearchPlan, retrieved: Retrieved, candidate: Candidate, rank: int) -> Explanation:
-    """How a candidate of this rank got its fused score, be it one of those that were kept or not."""
+    """Return the explanation of the fused score of a candidate with this rank. It need not be in ``retrieved``."""
     return _Legs(plan, retrieved).explained(candidate, rank)
 
 
 def explained_deeper(plan: SearchPlan, retrieved: Retrieved, entries: Sequence[Ranked]) -> dict[str, Explanation]:
-    """The same as :func:`explained` of candidates that were fetched when the rerankers were done; ``retrieved`` has them
-    among others."""
+    """Return the explanations, as :func:`explained` does, of candidates that were fetched after reranking.
+
+    ``retrieved`` contains them.
+    """
     legs = _Legs(plan, retrieved)
     ranks = {candidate.id: rank for rank, candidate in enumerate(retrieved.candidates, 1)}
     found = {}
@@ -61,8 +64,11 @@ def explained_deeper(plan: SearchPlan, retrieved: Retrieved, entries: Sequence[R
 
 
 def moved(plugin: str, before: Sequence[SearchHit], after: Sequence[SearchHit]) -> list[SearchHit]:
-    """The hits after a postprocessor, with what it did in the explanations of those that it moved or gave another score.
-    A hit is known by its ``rank`` among all; ranks that are told are places in these lists."""
+    """Return the hits ``after`` a postprocessor, with its step in the explanations of the hits that it changed.
+
+    A hit is changed if its place in the list or its score differs. ``rank`` identifies a hit in both lists; the ranks in
+    the step are places in the lists.
+    """
     places = {hit.rank: (place, hit) for place, hit in enumerate(before, 1)}
     told = []
     for place, hit in enumerate(after, 1):
@@ -83,7 +89,7 @@ def moved(plugin: str, before: Sequence[SearchHit], after: Sequence[SearchHit]) 
 
 
 class _Legs:
-    """Ranks and scores of the legs, and what fusion made of them, by point."""
+    """The legs' ranks, scores, normalized scores and weights, by point."""
 
     def __init__(self, plan: SearchPlan, retrieved: Retrieved) -> None:
         legs = {name: leg for name, leg in retrieved.legs.items() if leg}
@@ -99,7 +105,7 @@ class _Legs:
         told = self._of(candidate.id)
         fused = {"method": self._method, "rank": rank, "score": candidate.fused}
         parts = [{"component": name, "value": leg["weight"] * leg["normalised"]} for name, leg in told.items()]
-        if not told:  # nothing but a filter was asked for, which all that meet it meet alike
+        if not told:  # the query was a filter without text: all points that match it have the same score
             parts = [{"component": "filter", "value": candidate.fused}]
         return {"legs": told, "fused": fused, "rerankers": [], "postprocessors": [], "contributions": parts}
 

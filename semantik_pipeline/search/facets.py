@@ -1,13 +1,13 @@
-"""How many documents have which value of a field: among those that a query matches, counted for who asks.
+"""Facets: how many of the documents that a query matches have each value of a field.
 
-What a query matches is what its legs found, the first LEG_DEPTH of each: a dense leg alone would match everything. So
-the counts are those of the list that hits are taken from, whatever page of it is shown, exact, and no estimate. BM25 alone
-matches what has a word of the query: then all of that counts, up to MOST_POINTS chunks. A query without a text has no
-legs; then everything counts that meets its filter, as far. A warning says where there is more. Each document counts once
-for a value, however many of its chunks have it.
+A query matches the first LEG_DEPTH results of each of its legs; without that bound, a dense leg would match everything.
+So the counts are exact counts of the list that the hits are taken from, and are the same on each page. In the mode
+``sparse`` with BM25, all chunks with a word of the query count, up to MOST_POINTS. A query without text has no legs: all
+chunks that meet its filter count, up to MOST_POINTS. A warning says if there are more. Each document counts once for a
+value, however many of its chunks have it.
 
-Nothing is counted that could not be a hit: the filter, with the caller's principals, was met inside the engine, and the
-ledger is asked as it is for hits.
+Only what could be a hit is counted: the engine applied the filter with the caller's principals, and the ledger is asked
+as it is for hits.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ if TYPE_CHECKING:
     from semantik_pipeline.search.request import SearchPlan
     from semantik_pipeline.search.retrieval import Retrieved
 
-#: Fields that one query may ask for, and values of each that it may have told.
+#: The maximum of fields in one query, and of values returned for each.
 MOST_KEYS, MOST_VALUES = 16, 1000
-#: Chunks that are looked at where nothing but a filter says which. Ids are hashes, so the first ones are as good as any.
+#: Chunks that are read if only a filter or BM25 selects them. Ids are hashes, so a filter's first chunks are a random
+#: sample.
 MOST_POINTS = 20_000
-#: Points that are read at once.
+#: Points that one request to the store reads.
 PAGE = 1000
 
 Counts = dict[str, list[dict[str, Any]]]
@@ -41,14 +42,14 @@ Counts = dict[str, list[dict[str, Any]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Facets:
-    """``counts`` maps each key that was asked for to its values, ``{"value", "count"}``, the most frequent first."""
+    """``counts`` maps each requested key to its values, ``{"value", "count"}``, the most frequent first."""
 
     counts: Counts = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
 
 def check_facets(keys: Sequence[str], limit: int, principals: Collection[str] | None) -> None:
-    """Raise UsageError for what can't be asked for, or not by this caller."""
+    """Raise UsageError for invalid facets, and for those that a caller with these principals may not request."""
     if len(keys) > MOST_KEYS:
         raise UsageError(f"The search asks for {len(keys)} facets; the maximum is {MOST_KEYS}.")
     if not 1 <= limit <= MOST_VALUES:
@@ -60,7 +61,7 @@ def check_facets(keys: Sequence[str], limit: int, principals: Collection[str] | 
 
 
 def count_facets(runtime: Runtime, view: SearchView, plan: SearchPlan, retrieved: Retrieved) -> Facets:
-    """The counts of the plan's ``facets``. A field that nothing has is there, without values."""
+    """Return the counts of the plan's ``facets``. A field that no chunk has is included, without values."""
     index = runtime.existing_index(runtime.generation(view.generation_id))
     if index is None:
         return Facets(counts={key: [] for key in plan.facets})
@@ -72,7 +73,7 @@ def count_facets(runtime: Runtime, view: SearchView, plan: SearchPlan, retrieved
 
 
 class Tally:
-    """Documents by key and value. Texts, numbers, true and false are values; what holds others (an object) is none."""
+    """Collects documents by key and value. Strings, numbers and booleans count as values; objects do not."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._found: dict[str, dict[tuple[type, Any], set[int]]] = {key: {} for key in keys}
@@ -86,15 +87,16 @@ class Tally:
                         found.setdefault((type(one), one), set()).add(payload["document_id"])
 
     def counts(self, limit: int | None) -> Counts:
-        """The ``limit`` most frequent values of each key (None: all of them); of equally frequent ones those that come
-        first by name."""
+        """Return the ``limit`` most frequent values of each key (None: all), equally frequent ones sorted by name."""
         sizes = {key: {one: len(its) for one, its in found.items()} for key, found in self._found.items()}
         return {key: _best(found, limit) for key, found in sizes.items()}
 
 
 def merged_facets(answers: Collection[Counts], limit: int) -> Counts:
-    """The counts of several collections together, none of whose documents is in another one. Each has to tell of all its
-    values: one that is rare in a collection may be among the most frequent of all."""
+    """Add up the counts of several collections, which share no documents.
+
+    Each of the ``answers`` must have all values: a value that is rare in one collection can be frequent in all together.
+    """
     sums: dict[str, dict[tuple[type, Any], int]] = {}
     for counts in answers:
         for key, values in counts.items():
@@ -111,7 +113,7 @@ def _best(counts: dict[tuple[type, Any], int], limit: int | None) -> list[dict[s
 
 
 class _Reading:
-    """The payloads that count, of chunks that may be shown, with no more than the fields that are asked for."""
+    """Reads the payloads to count: of chunks that may be shown, with the requested fields only."""
 
     def __init__(self, runtime: Runtime, generation_id: int, index: str, plan: SearchPlan) -> None:
         self._runtime, self._generation_id, self._index, self._plan = runtime, generation_id, index, plan
@@ -119,7 +121,10 @@ class _Reading:
         self.warnings: list[str] = []
 
     def matched(self, retrieved: Retrieved) -> Iterator[dict[str, Any]]:
-        """What the query matches; the candidates among it have been read and looked at."""
+        """Yield the payloads of the chunks that the query matches.
+
+        The candidates among them have their payloads already and may be shown.
+        """
         found = self._found(retrieved)
         known = {candidate.id: candidate.payload for candidate in retrieved.candidates}
         yield from (known[id] for id in found if id in known)
@@ -129,7 +134,7 @@ class _Reading:
             yield from self._shown(page)
 
     def _found(self, retrieved: Retrieved) -> list[str]:
-        """What the legs found, by its ids; all that BM25 finds where nothing else was asked."""
+        """Return the ids that the legs found, or all ids that BM25 finds if it is the only leg."""
         legs, most = [leg[: retrieved.scored] for leg in retrieved.legs.values()], "of each leg"
         whole, words = retrieved.whole, retrieved.requests.get("sparse")
         if not whole and self._plan.mode == "sparse" and words is not None and self._by_words(words):
@@ -141,12 +146,15 @@ class _Reading:
         return list(dict.fromkeys(point.id for leg in legs for point in leg))
 
     def _by_words(self, request: SearchRequest) -> bool:
-        """Whether it finds what has a word of the query and meets the filter, and not those of it that a search has read
-        for phrases, nor what a learned sparse model holds for related, which is most of a collection."""
+        """Return whether the request finds exactly the chunks that have a word of the query and meet the filter.
+
+        A request of a query with phrases finds only chunks that the search has checked for them. A learned sparse model
+        finds related chunks, which are most of a collection.
+        """
         return request.text is not None and request.filter == self._plan.filter
 
     def everything(self) -> Iterator[dict[str, Any]]:
-        """What meets the filter, the first MOST_POINTS of it."""
+        """Yield the payloads of the chunks that meet the filter, of the first MOST_POINTS chunks."""
         after, seen = None, 0
         while True:
             page, after = self._scroll(self._plan.filter, after, PAGE)

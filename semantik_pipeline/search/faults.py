@@ -1,4 +1,4 @@
-"""What a search's warnings say of a plugin that failed."""
+"""The text about a failed plugin in a search's warnings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from semantik_pipeline.errors import PipelineError
 
 
 def told(error: BaseException) -> str:
-    """The error in a few words: what we say of it ourselves needs no type."""
+    """Return the error in a few words. The project's own errors are clear without their type."""
     if isinstance(error, PipelineError):
         return error.message
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,9 +1,9 @@
-"""From the legs of a query to one ranked list. Pure: values in, values out.
+"""Fuses the legs of a query into one ranked list. Pure: values in, values out.
 
-Scores of different kinds (cosine, BM25) can't be added as they are. ``minmax`` maps each leg's own results to 0..1
-and blends them. ``dbsf`` (distribution-based score fusion, as Qdrant has it too) does so by their mean and spread, so
-that one outlier does not press the others together. ``rrf`` is reciprocal rank fusion (Cormack, Clarke and Büttcher,
-SIGIR 2009), which looks at ranks only.
+Scores of different kinds (cosine, BM25) can't be added as they are. ``minmax`` maps each leg's own scores to 0..1 and
+adds them with weights. ``dbsf`` (distribution-based score fusion, which Qdrant also has) maps them by their mean and
+standard deviation, so that one outlier does not press the others together. ``rrf`` is reciprocal rank fusion (Cormack,
+Clarke and Büttcher, SIGIR 2009), which uses ranks only.
 """
 
 from __future__ import annotations
@@ -16,17 +16,20 @@ from typing import Any
 
 from semantik_pipeline.documents import Leg, ScoredPoint
 
-#: The constant of the paper: how little the very first ranks stand out.
+#: The constant k of the paper. The larger it is, the smaller is the advantage of the first ranks.
 RRF_K = 60
 
-#: Standard deviations around a leg's mean that ``dbsf`` maps to 0..1: nearly all scores of whatever distribution.
+#: ``dbsf`` maps this many standard deviations around a leg's mean to 0..1: nearly all scores of any distribution.
 SPREAD = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A point that may become a hit. ``scores`` are the raw ones of the legs (a leg that missed it is absent);
-    ``fused`` is in 0..1; ``payload`` is empty until it is asked for."""
+    """A point that may become a hit.
+
+    ``scores`` are the legs' raw scores; a leg that did not find the point is absent. ``fused`` is within 0..1.
+    ``payload`` is empty until it is read from the store.
+    """
 
     id: str
     scores: dict[str, float] = field(default_factory=dict)
@@ -35,7 +38,8 @@ class Candidate:
 
 
 def leg_of(points: Sequence[ScoredPoint]) -> Leg:
-    """These points as a leg, without those whose score is no finite number: beside it no other score would count."""
+    """Make a leg of the points. Points whose score is not finite are dropped: normalized beside an infinite score, the
+    other scores would lose their differences."""
     leg = Leg.of(points)
     return leg if all(map(math.isfinite, leg.scores)) else Leg.of([one for one in leg if math.isfinite(one.score)])
 
@@ -48,13 +52,13 @@ def fuse(
     scored: int | None = None,
     shares: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Iterator[Candidate]:
-    """Every point of the legs once, best first; equal scores in order of id, so that the answer is stable. Candidates
-    are made as they are asked for: of some hundreds a few dozen are.
+    """Yield each point of the legs once, best first; points with equal scores in order of id, so that answers are stable.
 
-    ``legs`` are ``dense``, ``sparse`` or both, each best first, with finite scores. A leg without results has no say. Of each leg the first
-    ``scored`` count (None: all). What only the rest has follows with 0, in the order of its best rank: so a search that
-    goes deeper repeats the list of one that does not, and continues it. ``shares`` are those of :func:`normalised` by
-    leg, where they are taken over more than these; what they lack counts as 0.
+    ``legs`` are ``dense``, ``sparse`` or both, each best first, with finite scores. An empty leg has no weight. The first
+    ``scored`` points of each leg (None: all) determine the fused scores. Points beyond them in all legs follow with the
+    score 0, in the order of their best rank, so that a deeper search repeats the list of a shallower one and continues
+    it. ``shares`` replaces the result of :func:`normalised` if it was taken over more points than these; a point without
+    a share counts as 0. Candidates are created lazily, because a search uses a few dozen of some hundreds.
     """
     present = {name: leg[:scored].by_id for name, leg in legs.items() if leg}
     shares = normalised(present, method) if shares is None else shares
@@ -78,14 +82,16 @@ def fuse(
 
 
 def normalised(legs: Mapping[str, Mapping[str, float]], method: str) -> dict[str, dict[str, float]]:
-    """Each leg's own scores (by id, best first) as shares of 0..1, by this method of fusion."""
+    """Map each leg's scores (by id, best first) to shares within 0..1, as the fusion ``method`` does."""
     scale = {"rrf": _ranked, "dbsf": by_spread}.get(method, min_max)
     return {name: scale(leg) for name, leg in legs.items()}
 
 
 def leg_weights(legs: Collection[str], dense_weight: float, method: str) -> dict[str, float]:
-    """How much each of these legs counts; the weights add up to 1. The fused score is the sum of weight × normalised
-    score over the legs that have a point."""
+    """Return the weight of each leg; the weights add up to 1.
+
+    A point's fused score is the sum of weight × normalized score over the legs that found it.
+    """
     if method == "rrf" or len(legs) == 1:
         return {name: 1 / len(legs) for name in legs}
     weights = {"dense": dense_weight, "sparse": 1 - dense_weight}
@@ -93,22 +99,24 @@ def leg_weights(legs: Collection[str], dense_weight: float, method: str) -> dict
 
 
 def min_max(scores: Mapping[Any, float]) -> dict[Any, float]:
-    """The scores mapped to 0..1, the lowest to 0 and the highest to 1; equal ones (or a single one) to 1."""
+    """Map scores to 0..1, the lowest to 0 and the highest to 1. If all are equal (or there is one only), all map to 1."""
     if not scores:
         return {}
     low, high = min(scores.values()), max(scores.values())
-    # Halves first, so that a span from -1e308 to 1e308 does not overflow.
+    # Halve first, so that a span from -1e308 to 1e308 does not overflow.
     span = high / 2 - low / 2
     if span <= 0 or not math.isfinite(span):
         return dict.fromkeys(scores, 1.0)
     floor = low / 2
-    return {key: (score / 2 - floor) / span for key, score in scores.items()}  # rounding keeps order, so 0..1 too
+    return {key: (score / 2 - floor) / span for key, score in scores.items()}  # rounding is monotonic, so within 0..1
 
 
 def by_spread(scores: Mapping[Any, float]) -> dict[Any, float]:
-    """The scores mapped to 0..1, their mean to 1/2, what lies SPREAD standard deviations from it to 0 and 1, what lies
-    farther too; equal ones (or a single one), which have no spread, to 1/2."""
-    largest = max(map(abs, scores.values()), default=0.0) or 1.0  # so that no square overflows
+    """Map scores to 0..1: their mean to 1/2, and SPREAD or more standard deviations below and above it to 0 and 1.
+
+    If all are equal (or there is one only), there is no spread, and all map to 1/2.
+    """
+    largest = max(map(abs, scores.values()), default=0.0) or 1.0  # scaled by it, no square overflows
     scaled = {key: score / largest for key, score in scores.items()}
     mean = math.fsum(scaled.values()) / max(1, len(scaled))
     deviation = math.sqrt(math.fsum((score - mean) ** 2 for score in scaled.values()) / max(1, len(scaled)))
@@ -118,5 +126,5 @@ def by_spread(scores: Mapping[Any, float]) -> dict[Any, float]:
 
 
 def _ranked(leg: Mapping[str, float]) -> dict[str, float]:
-    """1 / (RRF_K + rank), as a share of what the first has: so the sum over legs can be blended."""
+    """Return 1 / (RRF_K + rank) relative to the value of rank 1, so that the weighted sum over the legs is within 0..1."""
     return {id: (RRF_K + 1) / (RRF_K + rank) for rank, id in enumerate(leg, 1)}

@@ -1,4 +1,4 @@
-"""Threads that wait for the next run: to start one for each search takes as long as what it is to do."""
+"""Keeps threads for the next run: starting a thread for each search would take as long as the work itself."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ Work = Callable[[], None]
 
 
 class IdleThreads:
-    """As many as there are runs at once. Whoever gives them work bounds how much of it can hang."""
+    """A pool with as many threads as there have been runs at once. It has no limit: callers bound how many runs hang."""
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._idle: dict[int, list[queue.SimpleQueue[Work]]] = defaultdict(list)  # by process: a fork has none
+        # by process id: a forked process has none of the threads
+        self._idle: dict[int, list[queue.SimpleQueue[Work]]] = defaultdict(list)
 
     def run(self, work: Work) -> None:
-        """Let an idle thread do it, or a new one, in a context of its own. It raises nothing."""
+        """Run ``work`` in an idle thread, or a new one, in a new context. ``work`` must not raise."""
         try:
             inbox = self._idle[os.getpid()].pop()
         except IndexError:

@@ -1,4 +1,4 @@
-"""Which languages an index has. Nobody can tell a short query's, so BM25 asks it by the rules of each of them."""
+"""The languages of an index. A short query's language can't be detected, so BM25 stems it by the rules of each of them."""
 
 from __future__ import annotations
 
@@ -10,24 +10,26 @@ if TYPE_CHECKING:
     from semantik_pipeline.ledger.catalog.collections import SearchView
     from semantik_pipeline.runtime import Runtime
 
-#: Seconds until an index is looked at again: for so long a language that is new in it may be found less well. And at
-#: least so many times the time that looking took (3 ms with 20,000 points), for it grows with the index.
+#: An index's languages are read again after AGAIN seconds; until then, documents in a new language may be found less
+#: well. The interval is at least TIMES the duration of a read, which grows with the index (3 ms with 20,000 points).
 AGAIN, TIMES = 10.0, 1000
 
-#: Languages that count, the most frequent first.
+#: The maximum number of languages; the most frequent ones are used.
 MOST = 64
 
 
 class IndexLanguages:
-    """What is known of the indexes of this process. Threads may ask at once: one of them looks at an index."""
+    """A process's cache of the languages of indexes. Thread-safe; one thread at a time reads an index."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[float, tuple[str, ...]]] = {}
         self._turns: dict[str, threading.Lock] = {}
 
     def of(self, runtime: Runtime, view: SearchView) -> tuple[str, ...]:
-        """ISO 639-1 codes of the languages in the index that the view reads; none where one language's rules are for
-        all of its documents, or where the store knows no others."""
+        """Return the ISO 639-1 codes of the languages in the view's index.
+
+        Empty if the collection stems all documents by one language's rules, or the store does not support several.
+        """
         if not (view.config.get("sparse") or {}).get("by_document"):
             return ()
         known = self._known.get(view.index)
@@ -35,15 +37,15 @@ class IndexLanguages:
             return known[1]
         turn = self._turns.setdefault(view.index, threading.Lock())
         if not turn.acquire(blocking=known is None):
-            assert known is not None  # else it has waited
-            return known[1]  # one looks; the others go by what was there
+            assert known is not None  # otherwise acquire() has waited
+            return known[1]  # another thread is reading the index; use the older result meanwhile
         try:
             return self._looked(runtime, view.index)
         finally:
             turn.release()
 
     def _looked(self, runtime: Runtime, index: str) -> tuple[str, ...]:
-        """What the index says, unless somebody has asked it meanwhile."""
+        """Read the languages from the index, unless another thread has read them meanwhile."""
         due, languages = self._known.get(index, (float("-inf"), ()))
         began = time.monotonic()
         if began >= due:
@@ -53,7 +55,7 @@ class IndexLanguages:
         return languages
 
     def forget(self, index: str) -> None:
-        """The index is gone, or has changed."""
+        """Forget an index that was dropped or has changed."""
         self._known.pop(index, None)
         self._turns.pop(index, None)
 

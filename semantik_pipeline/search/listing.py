@@ -1,4 +1,4 @@
-"""What meets a filter, where a query says nothing else: each document once."""
+"""Lists the documents that meet a filter, each once, for queries without text."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
     from semantik_pipeline.search.request import SearchPlan
 
-#: Fields of a point that are its document's, the same in each of its chunks. All others may be a chunk's own, what
-#: extractors found (entities, keywords, a language) too.
+#: Payload fields that are the same in all chunks of a document. Other fields can differ between chunks, and so can
+#: extractors' results (entities, keywords, a language).
 OF_DOCUMENT = frozenset(
     {
         *("document_id", "document", "source", "source_type", "title", "path", "media_type", "metadata"),
@@ -21,21 +21,24 @@ OF_DOCUMENT = frozenset(
     }
 )
 
-#: Points that one question to the store reads.
+#: Points that one request to the store reads.
 PAGE = 200
 
 
 def listed(runtime: Runtime, generation_id: int, index: str, plan: SearchPlan) -> list[Candidate]:
-    """The first ``plan.candidates`` documents that have a chunk which meets the filter and may be shown, in the store's
-    order, none better than another. Each comes with its first chunk if the filter asks about documents alone, else with
-    one that meets it."""
+    """Return a candidate for each of the first ``plan.candidates`` documents with a chunk that meets the filter and may
+    be shown.
+
+    They are in the store's order and have equal scores. A candidate is the document's first chunk if the filter concerns
+    only fields of documents, else a chunk that meets the filter.
+    """
     of_documents = _asks_documents(parse_filter(plan.filter))
     first = [{"key": "ordinal", "match": {"value": 0}}] if of_documents else []
     must = [*first, *([plan.filter] if plan.filter else [])]
     found: dict[int, Candidate] = {}
     after: str | None = None
     while len(found) < plan.candidates:
-        # So that a long document is not read to its end.
+        # Exclude documents that were found, so that the chunks of a long document are not all read.
         known = [] if of_documents or not found else [{"key": "document_id", "match": {"any": list(found)}}]
         only = {"must": must, "must_not": known}
         page, after = runtime.host.call(runtime.store.scroll, index, filter=only, after=after, limit=PAGE)
@@ -48,7 +51,7 @@ def listed(runtime: Runtime, generation_id: int, index: str, plan: SearchPlan) -
 
 
 def _asks_documents(clauses: Clauses | None) -> bool:
-    """Whether the filter is met by all chunks of a document or by none."""
+    """Return whether either all chunks of a document meet the filter or none does."""
     if clauses is None:
         return True
     inside = (*clauses.must, *clauses.should, *clauses.must_not, *clauses.min_should)

@@ -1,6 +1,7 @@
-"""Places for runs of plugins that nobody can stop: so many for each plugin, and so many for all of a kind.
+"""Bounds the runs of plugins, which can't be stopped: for each plugin, and for all plugins of a kind.
 
-One that hangs keeps the places of its runs, so that it costs no thread for each search; others have their own.
+A run that hangs keeps its place, so a plugin that hangs does not take a further thread for each search. Other plugins
+have places of their own.
 """
 
 from __future__ import annotations
@@ -11,15 +12,15 @@ from dataclasses import dataclass
 
 from semantik_pipeline.errors import PluginError
 
-#: Runs at once of a plugin, abandoned ones included, so that one that hangs costs no thread for each search ...
+#: The maximum of simultaneous runs of one plugin, including abandoned ones.
 MAX_RUNS = 16
-#: ... and of all plugins of a kind in a process.
+#: The maximum of simultaneous runs of all plugins of a kind in a process.
 MAX_RUNS_OF_ALL = 64
 
 
 @dataclass(eq=False)
 class Place:
-    """A run's place; ``hangs`` once nobody waits for the run any more."""
+    """The place of one run. ``hangs`` is set when nobody waits for the run any longer."""
 
     name: str
     plugin: object
@@ -27,7 +28,7 @@ class Place:
 
 
 class Places:
-    """``each`` for a plugin, ``most`` for all. Threads may ask at once."""
+    """The places of a kind: at most ``each`` for one plugin and ``most`` for all plugins. Thread-safe."""
 
     def __init__(self, each: int = MAX_RUNS, most: int = MAX_RUNS_OF_ALL) -> None:
         self._each, self._most = each, most
@@ -35,8 +36,10 @@ class Places:
         self._changed = threading.Condition()
 
     def take(self, name: str, plugin: object, until: float) -> Place:
-        """A place for a run of this plugin, for which it waits until that moment of ``time.monotonic``, but not for runs
-        that hang. Raises PluginError if there is none."""
+        """Take a place for a run of the plugin, and wait for one until ``until`` (on the clock ``time.monotonic``).
+
+        Raises PluginError if none becomes free, at once if all runs in the way hang.
+        """
         with self._changed:
             while busy := self._in_the_way(plugin):
                 left = seconds_left(until)
@@ -48,19 +51,19 @@ class Places:
             return place
 
     def hang(self, place: Place) -> None:
-        """Nobody waits for that run any more."""
+        """Record that nobody waits for the run any longer."""
         with self._changed:
             place.hangs = True
             self._changed.notify_all()
 
     def free(self, place: Place) -> None:
-        """That run has ended."""
+        """Give the place back: its run has ended."""
         with self._changed:
             self._taken.discard(place)
             self._changed.notify_all()
 
     def _in_the_way(self, plugin: object) -> list[Place]:
-        """The runs of which one must end before there is a place for this plugin; none if there is one."""
+        """Return the runs of which one must end before the plugin gets a place; empty if a place is free."""
         own = [place for place in self._taken if place.plugin is plugin]
         if len(own) >= self._each:
             return own
@@ -74,5 +77,5 @@ class Places:
 
 
 def seconds_left(until: float) -> float:
-    """As many as a wait can have."""
+    """Return the seconds left until ``until``, within 0 and the longest timeout that a wait accepts."""
     return min(max(0.0, until - time.monotonic()), threading.TIMEOUT_MAX)

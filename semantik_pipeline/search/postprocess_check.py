@@ -1,5 +1,5 @@
-"""What a postprocessor answers is checked before anybody sees it: hits that were given, as they were given, and nothing
-that JSON can't say. Pure."""
+"""Checks a postprocessor's answer before it is used: it may return only the hits that it was given, unchanged except for
+permitted additions, and only what JSON can represent. Pure."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from typing import Any
 from semantik_pipeline.documents import Highlight, Passage, SearchHit, Span
 from semantik_pipeline.errors import PluginError
 
-#: What no postprocessor may change: it says which passage of which document a hit is, and how it got its score.
+#: Fields that no postprocessor may change: they identify the passage and explain the score.
 FIXED = ("document", "title", "text", "start", "end", "scores", "explanation")
-#: What is an object. Of what was lent and is as it was nothing is looked at.
+#: Fields that are objects. Their contents are not checked if they equal what the plugin was given.
 OBJECTS = ("metadata", "scores", "explanation")
-#: What postprocessors add that are lists.
+#: Fields that postprocessors add to, which are lists.
 LISTS = ("highlights", "grouped_hits", "context_before", "context_after", "duplicates")
-#: Objects and lists of a hit's metadata may lie so deep within each other: the API writes no more than some 200.
+#: The maximum nesting of objects and lists in a hit's fields. The API can write about 200 levels.
 MOST_LEVELS = 64
 
-#: Rank of a hit -> the passages around it that the context gave.
+#: Rank of a hit -> the passages around it that the context returned.
 Given = Mapping[int, Sequence[Passage]]
 
 
 def lent(hits: Sequence[SearchHit]) -> list[SearchHit]:
-    """The hits for a plugin to work on: what it writes into their lists and objects, be it long after its deadline, is
-    not in ours."""
+    """Copy the hits for a plugin, so that its changes to their lists and objects, possibly long after its deadline, do
+    not reach the search's hits."""
     return [_lent(hit) for hit in hits]
 
 
 def _lent(hit: SearchHit) -> SearchHit:
-    own = object.__new__(SearchHit)  # dataclasses.replace takes ten times as long, and there may be hundreds
+    own = object.__new__(SearchHit)  # dataclasses.replace is ten times slower, and there may be hundreds
     vars(own).update(
         vars(hit),
         metadata=_copied(hit.metadata),
@@ -44,7 +44,7 @@ def _lent(hit: SearchHit) -> SearchHit:
 
 
 def _copied(value: Any) -> Any:
-    """A JSON value whose objects and lists are new."""
+    """Return a JSON value with copies of all its objects and lists."""
     if type(value) is dict:
         return {name: _copied(one) if type(one) in (dict, list) else one for name, one in value.items()}
     if type(value) is list:
@@ -55,10 +55,12 @@ def _copied(value: Any) -> Any:
 def checked(
     answer: Any, before: Sequence[SearchHit], around: Given, *, every: Mapping[int, SearchHit], annotates: bool = False
 ) -> list[SearchHit]:
-    """The answer, if it is hits of ``before``, each at most once; raise PluginError saying what else it is.
+    """Return the answer as a list if it consists of hits of ``before``, each at most once. Raises PluginError, which names
+    the fault, if it does not.
 
-    ``every`` has by its rank each hit that the chain began with: ``grouped_hits`` may hold those that an earlier
-    plugin put there. With ``annotates`` they are all there, in their order.
+    ``grouped_hits`` may contain hits of ``before`` and those that an earlier plugin grouped there. ``around`` has the
+    passages that may be added. ``every`` has all hits at the start of the chain by rank: duplicates may name their
+    documents. With ``annotates``, the answer must have all hits in their order.
     """
     if not isinstance(answer, list | tuple):
         raise PluginError(f"returned a {type(answer).__name__} instead of a list of hits")
@@ -103,7 +105,10 @@ def _check_known(hit: Any, given: Mapping[int, SearchHit], seen: set[int]) -> No
 
 
 def _check_writable(name: str, found: Any, was: Any) -> None:
-    """Also what equals the value before may be of a kind that nobody can write: a number of numpy's is equal to ours."""
+    """Raise PluginError if JSON can't represent the value, unless it is a copy of ``was``.
+
+    Equality with ``was`` would not be enough: a NumPy number equals a Python number, but JSON can't represent it.
+    """
     if _is_copy(found, was):
         return
     if not _named_by_texts(found, MOST_LEVELS):
@@ -115,7 +120,7 @@ def _check_writable(name: str, found: Any, was: Any) -> None:
 
 
 def _is_copy(found: Any, was: Any) -> bool:
-    """Whether nothing but objects and lists in it are new, as in what was lent."""
+    """Return whether it differs from ``was`` only in the identity of objects and lists, as what :func:`lent` returns."""
     if found is was:
         return True
     if type(found) is not type(was) or type(found) not in (dict, list) or len(found) != len(was):
@@ -126,7 +131,7 @@ def _is_copy(found: Any, was: Any) -> bool:
 
 
 def _named_by_texts(value: Any, levels: int) -> bool:
-    """Whether all names in it are texts, and nothing lies deeper than so many levels."""
+    """Return whether all names in the value are strings, and it has at most ``levels`` levels of objects and lists."""
     if isinstance(value, dict):
         return levels > 0 and all(
             isinstance(name, str) and _named_by_texts(one, levels - 1) for name, one in value.items()
@@ -161,7 +166,7 @@ def _spans(hit: SearchHit) -> Iterator[Span]:
 
 
 def _is_text(value: Any) -> bool:
-    """Whether it is a text, without halves of characters."""
+    """Return whether the value is a string without lone surrogates."""
     return isinstance(value, str) and value.encode("utf-8", "ignore").decode() == value
 
 

@@ -1,5 +1,5 @@
-"""Which postprocessors a search goes through, one after the other: what the query names, else its collection, else the
-settings. Pure."""
+"""Chooses the postprocessors of a search, in order: those of the query, else of its collection, else of the settings.
+Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from semantik_pipeline.configurations import chosen_plugin
 from semantik_pipeline.errors import UsageError
 
-#: Postprocessors in a row.
+#: The maximum number of postprocessors in a query's chain.
 MAX_CHAIN = 8
 
 _LOOKS_LIKE = 'An entry is "ID", or {"plugin": "ID", "options": {}}; an empty list leaves all out.'
@@ -18,8 +18,8 @@ _LOOKS_LIKE = 'An entry is "ID", or {"plugin": "ID", "options": {}}; an empty li
 
 @dataclass(frozen=True, kw_only=True)
 class ChosenPostprocessor:
-    """A postprocessor of a search. ``named`` says that the caller asked for this very one, ``passing`` that nobody else
-    chose these options for it: its instance is then made for this search alone."""
+    """A postprocessor of a search. ``named``: the query names it. ``passing``: only this query chose its options, so an
+    instance is made for this search alone."""
 
     plugin: str
     options: dict[str, Any] = field(default_factory=dict)
@@ -30,10 +30,10 @@ class ChosenPostprocessor:
 def chosen_postprocessors(
     named: Sequence[Any] | None, collection: Mapping[str, Any], default: Sequence[Any]
 ) -> tuple[ChosenPostprocessor, ...]:
-    """The chain, in its order.
+    """Return the chain, in order.
 
-    An entry is ``"ID"`` or ``{"plugin": "ID", "options": {…}}``. A name without options that the collection or the
-    settings give some has those. Raises UsageError for a chain that makes no sense.
+    An entry is ``"ID"`` or ``{"plugin": "ID", "options": {…}}``. An entry of the query without options gets those that
+    the collection, or the settings, give to the same plugin. Raises UsageError for an invalid chain.
     """
     own = (collection.get("search") or {}).get("postprocessors")
     ours = [_entry(one) for one in (default if own is None else own)]

@@ -1,4 +1,5 @@
-"""What postprocessors may ask, answered from the store and the ledger, for the caller alone."""
+"""The context of postprocessors: vectors from the store and neighboring passages from the ledger, limited to what is open
+to the caller."""
 
 from __future__ import annotations
 
@@ -20,13 +21,15 @@ if TYPE_CHECKING:
     from semantik_pipeline.ledger.catalog.collections import SearchView
     from semantik_pipeline.runtime import Runtime
 
-#: Chunks on each side of a hit that can be asked for.
+#: The maximum number of chunks on each side of a hit that can be requested.
 MAX_AROUND = 50
 
 
 class SearchContext(PostprocessContext):
-    """``candidates`` has the candidate of each hit by its rank. Answers are kept, so that nothing is asked twice;
-    ``given`` is what :meth:`around` told of each hit."""
+    """The context of one search. ``candidates`` has the candidate of each hit by rank.
+
+    Vectors are kept, so that none is read twice. ``given`` has the passages that :meth:`around` returned for each hit.
+    """
 
     def __init__(
         self, runtime: Runtime, view: SearchView, plan: SearchPlan, candidates: Mapping[int, Candidate]

@@ -1,7 +1,7 @@
-"""Running postprocessors in a row within a deadline, whatever they do.
+"""Runs a chain of postprocessors within a deadline.
 
-They run in another thread, so that the answer leaves at the deadline even if one is still at work: it is abandoned,
-with those after it, and what the ones before it did counts.
+The chain runs in another thread, so that the answer leaves at the deadline even if a postprocessor is still running. That
+postprocessor and those after it are abandoned; the results of those before it count.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Step = tuple[str, Hits]
 
 @dataclass(frozen=True, kw_only=True)
 class Link:
-    """One postprocessor of a chain: ``work`` gives checked hits, or raises whatever it likes."""
+    """One postprocessor of a chain. ``work`` returns checked hits; it may raise any exception."""
 
     plugin: str
     work: Callable[[Hits], Hits]
@@ -36,8 +36,10 @@ class Link:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """``hits`` after the last that was done, ``steps`` by whom, with the hits after it; ``failed`` says of each other
-    one why."""
+    """The result of a chain: ``hits`` after the last postprocessor that finished.
+
+    ``steps`` has each postprocessor that finished, with the hits after it. ``failed`` maps the others to the reason.
+    """
 
     hits: Hits
     steps: list[Step] = field(default_factory=list)
@@ -52,8 +54,10 @@ class _Said:
 
 
 def run_chain(links: Sequence[Link], hits: Hits, until: float) -> Outcome:
-    """Let each work on what the one before left, until that moment of ``time.monotonic``. One that fails is left out, and
-    so is one of which as many runs hang as may."""
+    """Run each link on the hits of the one before it, until ``until`` (on the clock ``time.monotonic``).
+
+    A link that fails is left out, and so is a plugin of which the maximum number of runs hang.
+    """
     if not links:
         return Outcome(hits=hits)
     run = _Run(links, hits, until)
@@ -62,14 +66,14 @@ def run_chain(links: Sequence[Link], hits: Hits, until: float) -> Outcome:
 
 
 class _Run:
-    """One chain: ``work`` runs in its thread and posts what each postprocessor left, ``collect`` waits for that until the
-    deadline."""
+    """One run of a chain. ``work`` runs in its own thread and posts each postprocessor's result; ``collect`` waits for
+    the results until the deadline."""
 
     def __init__(self, links: Sequence[Link], hits: Hits, until: float) -> None:
         self._links, self._hits, self._until = links, hits, until
         self._said: queue.SimpleQueue[_Said] = queue.SimpleQueue()
         self._over = threading.Event()
-        self._place: Place | None = None  # of the one that is at work
+        self._place: Place | None = None  # of the postprocessor that is running
 
     def work(self) -> None:
         hits = self._hits
@@ -82,16 +86,16 @@ class _Run:
             try:
                 hits = self._after(link, hits)
                 self._said.put(_Said(plugin=link.plugin, hits=hits))
-            except BaseException as error:  # plugin code: whatever it raises, the hits before it still answer
+            except BaseException as error:  # plugin code may raise anything; the search answers with the hits before it
                 reason = DEADLINE if is_late(error, self._until) else told(error)
                 self._said.put(_Said(plugin=link.plugin, reason=reason))
 
     def _after(self, link: Link, hits: Hits) -> Hits:
-        """The hits as this one leaves them, within a place of its own. Raises PluginError if there is none."""
-        # By its name: a search that gives it options of its own has an instance of its own.
+        """Return the hits after this link. Raises PluginError if there is no place for its run, and what it raises."""
+        # The name is the key, not the instance: a search with its own options has its own instance.
         place = self._place = _places.take(link.plugin, sys.intern(link.plugin), self._until)
         try:
-            if self._over.is_set():  # else it would hang, and nobody would have noticed
+            if self._over.is_set():  # a run that began now could hang without being marked so: collect() has returned
                 return hits
             return link.work(hits)
         finally:
@@ -112,5 +116,5 @@ class _Run:
                 steps.append((word.plugin, hits))
         self._over.set()
         if DEADLINE in failed.values() and self._place is not None:
-            _places.hang(self._place)  # of no effect on one that has ended
+            _places.hang(self._place)  # no effect if the run has ended
         return Outcome(hits=hits, steps=steps, failed=failed)

@@ -1,6 +1,6 @@
-"""The postprocessors' part of a search: find them, let them work in a row, and cut the page from what they leave.
+"""The postprocessing step of a search: loads the postprocessors, runs them in order, and cuts the page from their result.
 
-Nothing that a postprocessor does or lacks fails a search: the hits stay as they were before it, with a warning.
+A search never fails because of a postprocessor: the hits stay as they were before it, and there is a warning.
 """
 
 from __future__ import annotations
@@ -34,20 +34,24 @@ if TYPE_CHECKING:
     from semantik_pipeline.ledger.catalog.collections import SearchView
     from semantik_pipeline.runtime import Runtime
 
-#: Where a page can't be filled, so many times as many candidates are looked at ...
+#: If the hits don't fill the page, this many times as many candidates are retrieved ...
 DEEPER = 4
-#: ... but never more than these.
+#: ... up to this maximum.
 MAX_POOL = 4 * MAX_LIMIT
 
-#: The best so many candidates of the query.
+#: Retrieves the given number of the query's best candidates.
 Deeper = Callable[[int], Retrieved]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Postprocessed:
-    """``hits`` are the page, ``ids`` the candidates' of all hits that were left when it was cut; ``left_out`` has by
-    plugin those that it dropped, and not those that it joined to others. ``added`` came from ``deeper``, since the page was
-    short without them; ``explained`` has their explanations by id, if any are asked for."""
+    """The page of ``hits``, and what postprocessing did.
+
+    ``ids`` are the candidate ids of all hits that were left when the page was cut. ``left_out`` maps each plugin to the
+    ids of the hits that it dropped; hits that it grouped under others are not among them. ``added`` are entries from
+    ``deeper``, retrieved because the page was short without them. ``explained`` has their explanations by id, if
+    explanations are requested.
+    """
 
     hits: list[SearchHit]
     ids: list[str] = field(default_factory=list)
@@ -59,10 +63,10 @@ class Postprocessed:
 
 
 def check_postprocessors(host: Any, plan: SearchPlan) -> SearchPlan:
-    """The plan with as many candidates as its postprocessors want to see.
+    """Return the plan with as many candidates as its postprocessors declare (``POOL``).
 
-    Raises PluginNotFoundError for one that the query names and that is not loaded, UsageError and PluginConfigError for
-    options that a query can't give it.
+    Raises PluginNotFoundError if a postprocessor that the query names is not loaded, UsageError or PluginConfigError for
+    options that a query can't set.
     """
     pool = plan.candidates
     for chosen in plan.postprocessors:
@@ -71,7 +75,7 @@ def check_postprocessors(host: Any, plan: SearchPlan) -> SearchPlan:
         except PluginNotFoundError:
             if chosen.named:
                 raise
-            continue  # a warning will say so
+            continue  # postprocess() adds a warning
         if chosen.passing:
             check_passing(loaded, chosen.options)
             host.effective_config(chosen.plugin, chosen.options, kind="postprocessor")
@@ -80,7 +84,7 @@ def check_postprocessors(host: Any, plan: SearchPlan) -> SearchPlan:
 
 
 def comparing(host: Any, plan: SearchPlan) -> list[str]:
-    """Those of the plan's postprocessors whose work on a hit depends on hits of other documents."""
+    """Return the ids of the plan's postprocessors whose work on a hit depends on hits of other documents."""
     found = []
     for chosen in plan.postprocessors:
         with suppress(PluginNotFoundError):
@@ -99,11 +103,11 @@ def postprocess(
     deeper: Deeper,
     explanations: Mapping[str, dict[str, Any]] = MappingProxyType({}),
 ) -> Postprocessed:
-    """Let the plan's postprocessors work on those that pass its threshold, within ``search.postprocess_deadline``, and
-    cut its page. ``explanations`` are by candidate's id.
+    """Run the plan's postprocessors within ``search.postprocess_deadline`` on the entries that reach the score threshold,
+    and cut the page. ``explanations`` are by candidate id.
 
-    Those at the end that only annotate are given the page alone. If the others leave too little for the page and there
-    may be more candidates, they begin again with more.
+    Postprocessors at the end of the chain that only annotate get the page alone. If the others leave too few hits for
+    the page and there may be more candidates, they run again with more of them.
     """
     with ExitStack() as stack:
         work = _Work(runtime, view, plan, explanations)
@@ -130,7 +134,7 @@ def postprocess(
 
 
 class _Work:
-    """The postprocessing of one search. A hit's rank is its place among the candidates until the page is numbered."""
+    """The postprocessing of one search. Until the page is numbered, a hit's rank is its place among the candidates."""
 
     def __init__(
         self, runtime: Runtime, view: SearchView, plan: SearchPlan, explanations: Mapping[str, dict[str, Any]]
@@ -149,14 +153,16 @@ class _Work:
         self._until = time.monotonic() + self._deadline
 
     def ready(self, stack: ExitStack) -> tuple[list[Link], list[Link]]:
-        """Those that may leave out or move hits, up to the last such one, and those after it. Loading is not part of the
-        deadline."""
+        """Load the chain. Returns the links up to the last one that may drop or move hits, and the links after it.
+
+        The deadline starts when all are loaded.
+        """
         links: list[Link] = []
         ordering = 0
         for chosen in self.plan.postprocessors:
             try:
                 plugin = self._made(chosen, stack)
-            except Exception as error:  # whatever a plugin raises while it loads, the hits still answer
+            except Exception as error:  # a plugin may raise anything while it loads
                 self.warnings.append(f"not postprocessed: {chosen.plugin} is not available ({told(error)})")
                 continue
             annotates = _declared(type(plugin), "ANNOTATES", bool)
@@ -181,7 +187,7 @@ class _Work:
         return work
 
     def ordered(self, links: Sequence[Link], ranked: Sequence[Ranked]) -> list[SearchHit]:
-        """All hits as these links leave them; without links only those of the page are made."""
+        """Return all hits after these links have run. Without links, only the hits of the page are created."""
         offset, last = (0, len(ranked)) if links else (self.plan.offset, self.plan.given)
         hits = []
         for rank, entry in enumerate(ranked[offset:last], offset + 1):
@@ -198,7 +204,7 @@ class _Work:
         return outcome.hits
 
     def left_out(self) -> dict[str, list[str]]:
-        """Plugin -> the candidates' ids of the hits that it dropped."""
+        """Return the candidate ids of the hits that each plugin dropped."""
         found: dict[str, list[str]] = {}
         for (_, before), (plugin, after) in pairwise(self._steps):
             kept = {one.rank for hit in after for one in (hit, *hit.grouped_hits)}
@@ -208,8 +214,11 @@ class _Work:
         return found
 
     def again(self, links: Sequence[Link], ranked: Sequence[Ranked], before: list[SearchHit]) -> list[SearchHit]:
-        """All hits of a longer list as these links leave them; ``before``, and a warning, where one fails at that which
-        did not before: a short page is better than one that was not postprocessed."""
+        """Run the links on a longer list and return all hits.
+
+        If a link fails that did not fail before, returns ``before`` and adds a warning: a short page is better than a
+        page that was not postprocessed.
+        """
         steps, warnings = self._steps, list(self.warnings)
         hits = self.ordered(links, ranked)
         failed = [warning for warning in self.warnings if warning not in warnings]
@@ -219,14 +228,15 @@ class _Work:
         return before
 
     def aside(self, deeper: Deeper, pool: int) -> Retrieved:
-        """More candidates; looking for them is not the plugins' time."""
+        """Retrieve more candidates. The plugins' deadline is extended by the time that this takes."""
         began = time.monotonic()
         found = deeper(pool)
         self._until += time.monotonic() - began
         return found
 
     def new_among(self, found: Retrieved, ranked: Sequence[Ranked]) -> list[Ranked]:
-        """The candidates that are new and pass the threshold. Nobody reranked them: they are no better than the last."""
+        """Return the candidates that are new and reach the threshold. They were not reranked, so none scores higher than
+        the last entry of ``ranked``."""
         known = {entry.candidate.id for entry in ranked}
         least = ranked[-1].score
         new = [Ranked(candidate=one, score=min(least, one.fused)) for one in found.candidates if one.id not in known]
@@ -238,11 +248,11 @@ class _Work:
         return new
 
     def is_short(self, hits: Sequence[SearchHit], ranked: Sequence[Ranked], pool: int) -> bool:
-        """Whether the page is short because hits were left out, and there may be more where these came from."""
+        """Return whether the page is short because hits were dropped, and there may be more candidates."""
         return len(hits) < min(self.plan.given, len(ranked)) and len(ranked) >= pool
 
     def may_go_deeper(self, pool: int) -> bool:
-        """Whether more may be looked for; a warning says why not."""
+        """Return whether more candidates may be retrieved; if not, a warning says why."""
         late = time.monotonic() >= self._until
         if late or pool >= MAX_POOL:
             why = DEADLINE if late else f"only the best {pool:,} were considered"
@@ -252,7 +262,7 @@ class _Work:
 
 
 def _numbered(page: Sequence[SearchHit], offset: int) -> list[SearchHit]:
-    """The page with the ranks that are shown; of a document's other hits, within that document."""
+    """Return the page with its final ranks. Grouped hits are numbered from 2 within their group."""
     return [
         hit
         if hit.rank == rank and not hit.grouped_hits
@@ -264,6 +274,6 @@ def _numbered(page: Sequence[SearchHit], offset: int) -> list[SearchHit]:
 
 
 def _declared(cls: type, name: str, kind: type) -> Any:
-    """What a plugin's class says of itself, where it is of the right kind."""
+    """Return an attribute that the plugin's class declares, or ``kind()`` if it is missing or not of that type."""
     value = getattr(cls, name, kind())
     return value if isinstance(value, kind) else kind()
