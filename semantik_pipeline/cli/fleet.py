@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
 
 app = typer.Typer(
-    help="Show and control workers.\n\nThe workers of a fleet are processes started with `semantik worker`, on one or more "
-    "hosts. They share a database, a message broker and a Qdrant server.",
+    help="Show and control workers.\n\nThe workers of a fleet are processes started with `semantik worker`, on one or "
+    "more hosts. They share a database, a message broker and a Qdrant server.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )

@@ -71,7 +71,7 @@ class Invocation:
             url, key = found
         if url is None:
             return None
-        # httpx imports its own command line, which takes longer than the rest of httpx. This entry prevents that import.
+        # httpx imports its own command line, which takes longer than the rest of httpx. This entry prevents it.
         sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
         from semantik_pipeline.client import Client
 

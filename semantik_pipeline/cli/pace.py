@@ -1,4 +1,4 @@
-"""How far an operation is and how fast it goes, from what the ledger says every now and then. No clock, no terminal."""
+"""Progress and rates of an operation, computed from periodic reports of the ledger. Uses no clock and no terminal."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from semantik_pipeline.ledger.operations.lifecycle import Progress
 
-#: Stages of documents, in order, and what people call them.
+#: Stages of documents, in order, with the names that the output shows.
 STAGES = {"chunk": "parsing", "extract": "extracting", "embed": "embedding", "upsert": "indexing"}
 
-#: Seconds of the past that a rate is taken over.
+#: Length in seconds of the window over which rates are computed.
 WINDOW = 30.0
 
-#: Seconds that samples must span before anything is foretold from them; and the share of a stage that must be done by
-#: then, unless they span the whole window.
+#: Before the remaining time of a stage is estimated, samples must span ``ENOUGH`` seconds, and the share ``BEGUN`` of
+#: the stage must be done. If the samples span the whole window, a smaller share is enough.
 ENOUGH, BEGUN = 10.0, 0.1
 
 #: A smaller gain in a stage's share is a rounding error: a chunk of a billion counts for as much.
@@ -25,7 +25,7 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """What was known at a time (in seconds). ``done`` counts the documents that are past each stage."""
+    """Progress at the time ``at`` (seconds). ``done`` counts the documents that have passed each stage."""
 
     at: float
     seen: int
@@ -36,18 +36,18 @@ class Sample:
     embedded: int
 
     def share(self, stage: str) -> float:
-        """The part of a stage's work that is done, 0..1."""
+        """Return the share of a stage's work that is done, from 0 to 1."""
         if not self.documents:
             return 0.0
         share = self.done[stage] / self.documents
         if stage == "embed" and self.done["chunk"]:
-            expected = self.chunks * self.documents / self.done["chunk"]  # a document in work counts by its chunks
+            expected = self.chunks * self.documents / self.done["chunk"]  # so a document in progress counts partly
             share = max(share, min(1.0, self.embedded / expected) if expected else 0.0)
         return share
 
 
 def sample(at: float, progress: Progress) -> Sample:
-    """What a report of the ledger says about the documents that are new or changed."""
+    """Return the sample for a progress report of the ledger. It covers new and changed documents only."""
     documents = sum(progress.stages.values())
     waiting = 0
     done = {}
@@ -66,7 +66,7 @@ def sample(at: float, progress: Progress) -> Sample:
 
 
 class Pace:
-    """Remembers the samples of the last seconds."""
+    """The samples of the last ``window`` seconds, and the rates that follow from them."""
 
     def __init__(self, window: float = WINDOW) -> None:
         self._window = window
@@ -79,19 +79,19 @@ class Pace:
 
     @property
     def looks(self) -> int:
-        """Samples that are remembered."""
+        """Number of samples that are kept."""
         return len(self._samples)
 
     @property
     def chunks_per_second(self) -> float:
-        """Chunks that were embedded in the window, by its length."""
+        """Chunks embedded per second, over the window."""
         if not self._samples:
             return 0.0
         first, last = self._samples[0], self._samples[-1]
         return (last.embedded - first.embedded) / (last.at - first.at) if last.at > first.at else 0.0
 
     def per_second(self) -> dict[str, float]:
-        """Documents that each stage finished in the window, by its length."""
+        """Return the documents per second that each stage finished, over the window."""
         if len(self._samples) < 2:
             return dict.fromkeys(STAGES, 0.0)
         first, last = self._samples[0], self._samples[-1]
@@ -99,9 +99,11 @@ class Pace:
         return {stage: max(0, last.done[stage] - first.done[stage]) / span if span else 0.0 for stage in STAGES}
 
     def bottleneck(self) -> tuple[str, float] | None:
-        """The stage that still needs the most time at its present rate, and the seconds it needs. None as long as nobody
-        can tell: documents are still being found, a stage has not moved in the window, or it began too short a while ago
-        (a model that loads says nothing of how fast it will be)."""
+        """Return the stage that needs the most time at its current rate, and its remaining seconds.
+
+        Returns None while that can't be estimated: sources are still being read, a stage made no progress in the
+        window, or a stage began too recently (while a model loads, the rate is not known).
+        """
         if not self._samples or self._samples[-1].reading:
             return None
         last = self._samples[-1]
@@ -110,23 +112,23 @@ class Pace:
         return max(known.items(), key=lambda one: one[1], default=None) if len(known) == len(left) else None
 
     def _left(self, stage: str) -> float | None:
-        """Seconds that the stage still needs; None if that can't be told."""
+        """Return the remaining seconds of the stage, or None if they can't be estimated."""
         last = self._samples[-1]
         first = next((one for one in reversed(self._samples) if not one.share(stage)), self._samples[0])
         span, done = last.at - first.at, last.share(stage)
-        gain = done - first.share(stage) * first.documents / last.documents  # it knew of fewer documents
+        gain = done - first.share(stage) * first.documents / last.documents  # the first sample knew of fewer documents
         if span < ENOUGH or gain <= ROUNDING or (done < BEGUN and span < WINDOW):
             return None
         return (1 - done) * span / gain
 
     def seconds_left(self) -> float | None:
-        """What the slowest stage still needs, see :meth:`bottleneck`."""
+        """Return the remaining seconds of the slowest stage, see :meth:`bottleneck`."""
         slowest = self.bottleneck()
         return None if slowest is None else slowest[1]
 
 
 def since_start(progress: Progress) -> Pace:
-    """The pace over an operation's whole life, from a single look at it."""
+    """Return the pace since the operation began, from a single progress report."""
     now = sample(progress.age, progress)
     pace = Pace(window=float("inf"))
     nothing = dict.fromkeys(STAGES, 0)
@@ -136,7 +138,7 @@ def since_start(progress: Progress) -> Pace:
 
 
 def measured(progress: Progress, pace: Pace) -> dict[str, Any]:
-    """What a progress comes to: ``documents`` past each stage, of how many, at which rate; where the time goes."""
+    """Return the progress as JSON: counts and rates of each stage, the slowest stage, and the remaining seconds."""
     now = sample(0.0, progress)
     rates = pace.per_second()
     moving = progress.state == "running" and progress.reason is None

@@ -1,4 +1,4 @@
-"""Plugins for people."""
+"""Text output for plugins."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def show_health(console: Console, found: Sequence[PluginInfo]) -> None:
 
 
 def show_plugin(console: Console, info: PluginInfo) -> None:
-    """All about one plugin, with its options and their defaults."""
+    """Print everything about one plugin, with its options and their defaults."""
     name = f" ({printable(info.display_name)})" if info.display_name and info.display_name != info.id else ""
     console.print(f"{printable(info.id)}{name}", style="bold")
     if info.description:

@@ -1,4 +1,4 @@
-"""``semantik plugins``: what is installed, whether it works, how it is configured."""
+"""``semantik plugins``: list, show, enable, disable and configure plugins, and check their health."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ app = typer.Typer(
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Plugin id.")]
 
-#: What a changed state file means for processes that run already.
+#: Message after a change of the state file.
 LATER = "Running workers and servers use the change after a restart."
 
 
@@ -139,7 +139,7 @@ def health(
 
 
 def plugin_dict(info: PluginInfo) -> dict[str, Any]:
-    """The plugin as JSON: ``type`` is its kind; ``health`` is null if it was not checked."""
+    """Return the plugin as JSON. ``type`` is its kind; ``health`` is null if it was not checked."""
     from dataclasses import asdict
 
     fields = asdict(info)

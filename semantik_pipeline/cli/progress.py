@@ -1,4 +1,4 @@
-"""The progress display of an operation, on standard error: bars on a terminal, now and then a line elsewhere."""
+"""The progress display of an operation, on standard error: bars on a terminal, periodic lines elsewhere."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from semantik_pipeline.cli.wording import counted, duration, printable
 if TYPE_CHECKING:
     from semantik_pipeline.ledger.operations.lifecycle import Progress
 
-#: Seconds before anything is shown, so that a quick run shows nothing and imports no display.
+#: Seconds before anything is shown, so that a quick run shows nothing and does not import the display.
 PATIENCE = 0.7
 
-#: Seconds between two lines where there is no terminal.
+#: Seconds between two lines without a terminal.
 LINE_EVERY = 10.0
 
 
 class Display(Protocol):
-    """Shows a sample, and a ``note`` if it does not progress; ``close`` leaves the terminal as it was."""
+    """Shows samples. ``note`` says why the operation makes no progress. ``close`` restores the terminal."""
 
     def show(self, now: Sample, pace: Pace, note: str) -> None: ...
 
@@ -30,7 +30,7 @@ class Display(Protocol):
 
 
 class Watch:
-    """Takes the ledger's reports while an operation runs and shows them once it takes a while."""
+    """Receives progress reports while an operation runs, and displays them once it has taken ``PATIENCE`` seconds."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
@@ -51,7 +51,7 @@ class Watch:
 
 
 def _note(progress: Progress) -> str:
-    """Why it does not progress, in a few words; nothing if it does."""
+    """Return why the operation makes no progress, in a few words; an empty string if it makes progress."""
     if progress.state == "paused":
         return f"paused; resume with `semantik operations resume {progress.operation_id}`"
     if progress.state == "cancelling":
@@ -63,7 +63,7 @@ def _note(progress: Progress) -> str:
 
 @contextmanager
 def watching() -> Iterator[Watch]:
-    """A watch to give to ``operations.wait``; its display is gone when the block ends."""
+    """Yield a watch to pass to ``operations.wait``. Its display is closed when the block ends."""
     watch = Watch()
     try:
         yield watch
@@ -72,7 +72,7 @@ def watching() -> Iterator[Watch]:
 
 
 class Bars:
-    """One bar for each stage, with counts, the rate of the embedding and the time that is left."""
+    """One bar for each stage, with counts, the embedding rate and the remaining time."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -108,7 +108,7 @@ def _left(seconds: float) -> str:
 
 
 class Lines:
-    """A line every ten seconds, and whenever it stops or continues, for logs."""
+    """Prints a line every ``LINE_EVERY`` seconds, and whenever the operation stops or continues."""
 
     def __init__(self) -> None:
         self._last = time.monotonic()
@@ -130,4 +130,4 @@ class Lines:
         print(", ".join(parts), file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Lines stay."""
+        """Do nothing: the printed lines stay."""

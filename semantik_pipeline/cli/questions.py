@@ -1,4 +1,4 @@
-"""The options of a search, and the question that they make: defined once, for this process and for a server."""
+"""The options of a search, and the query that they describe. Used both in this process and with a server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from semantik_pipeline.errors import UsageError
 from semantik_pipeline.questions import SearchQuery
 
-#: The largest ``--limit``.
+#: Maximum of ``--limit``.
 MOST_HITS = 1000
 
 
@@ -25,7 +25,7 @@ class Mode(StrEnum):
 
 
 class Fusion(StrEnum):
-    """How the legs become one list; settings.Fusion has the same names."""
+    """How the results of the legs are combined. ``settings.Fusion`` has the same names."""
 
     MINMAX = "minmax"
     RRF = "rrf"
@@ -103,8 +103,11 @@ def question(
     why: WhyOption = None,
     interpret: InterpretOption = True,
 ) -> SearchQuery:
-    """What the options of ``semantik search`` ask. Several words of a query are one query, so it needs no quotes. Raises
-    UsageError for an option that can't be read or is out of its range."""
+    """Return the query that the options of ``semantik search`` describe.
+
+    Several words are one query, so that users need no quotes. Raises UsageError for an option that can't be parsed or
+    is out of range.
+    """
     if not 1 <= limit <= MOST_HITS:
         raise UsageError(f"--limit {limit} is out of range.", f"Choose a limit from 1 to {MOST_HITS}.")
     for name, weight in (("--dense-weight", dense_weight), ("--rerank-weight", rerank_weight)):
@@ -130,7 +133,10 @@ def question(
 
 
 def asking(command: Callable[..., int]) -> Callable[..., int]:
-    """Let a command that takes ``**given`` show the options of :func:`question`, for which they are."""
+    """Give a command that takes ``**given`` the options of :func:`question`.
+
+    Typer reads options from the signature, so the parameters of :func:`question` are added to it.
+    """
     own = [one for one in inspect.signature(command).parameters.values() if one.kind is not one.VAR_KEYWORD]
     options = inspect.signature(question, eval_str=True).parameters.values()
     command.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
@@ -138,13 +144,16 @@ def asking(command: Callable[..., int]) -> Callable[..., int]:
 
 
 def rerankers_in(given: list[str] | None) -> list[str] | None:
-    """The ids in ``--reranker A --reranker B`` and ``--reranker A,B``; None where none is given."""
+    """Return the ids in ``--reranker A --reranker B`` or ``--reranker A,B``, or None if the option is not given."""
     return [name.strip() for one in given for name in one.split(",")] if given else None
 
 
 def postprocessors_in(given: list[str] | None) -> list[str | dict[str, Any]] | None:
-    """The entries of ``--postprocessor highlight,dedupe --postprocessor group:k=2,score=best``; ``none`` is none of them,
-    and None none given. Raises UsageError for what is not ID:KEY=VALUE."""
+    """Return the entries of ``--postprocessor highlight,dedupe --postprocessor group:k=2,score=best``.
+
+    ``--postprocessor none`` gives an empty list; None means that the option is not given. Raises UsageError for options
+    that are not KEY=VALUE.
+    """
     if not given:
         return None
     from semantik_pipeline.configurations import parse_changes
@@ -160,7 +169,10 @@ def postprocessors_in(given: list[str] | None) -> list[str | dict[str, Any]] | N
 
 
 def parse_filter(text: str | None) -> dict[str, Any] | None:
-    """The filter as a value. Raises UsageError naming the position where it is not JSON, and for one that is too deep."""
+    """Parse a JSON filter.
+
+    Raises UsageError with the position of a syntax error, and for a filter that is nested too deeply.
+    """
     if text is None:
         return None
     import json

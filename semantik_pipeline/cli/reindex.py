@@ -1,4 +1,4 @@
-"""``semantik reindex`` and ``semantik rollback``: rebuild a collection's index while search continues, and switch back."""
+"""``semantik reindex`` and ``semantik rollback``: rebuild a collection's index during searches, and switch back."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def reindex(
 ) -> int:
     """Build a new index next to the current one, and switch search to it once it has passed its checks.
 
-    Search continues in the current index, and new documents are written to both. Only what the changes affect is computed
-    again; sources are not read. The previous index is kept up to date for `reindex.rollback_window` (one day by default),
-    so that `semantik rollback` can switch back to it at once.
+    Search continues in the current index, and new documents are written to both. Only what the changes affect is
+    computed again; sources are not read. The previous index is kept up to date for `reindex.rollback_window` (one day
+    by default), so that `semantik rollback` can switch back to it at once.
     """
     call = begin(context)
     changes = asked_changes(set_, where, fresh=fresh)
@@ -61,7 +61,7 @@ def reindex(
 
 
 def asked_changes(set_: list[str] | None, where: list[str] | None, *, fresh: bool) -> dict[str, Any]:
-    """The changes of the configuration. Raises UsageError for options that contradict each other."""
+    """Return the configuration changes. Raises UsageError for options that contradict each other."""
     from semantik_pipeline.configurations import parse_changes
     from semantik_pipeline.errors import UsageError
 
@@ -114,7 +114,10 @@ def would_rerun(collection: str, documents: int) -> str:
 
 
 def filter_of(pairs: list[str]) -> dict[str, Any]:
-    """A filter from ``KEY=VALUE`` pairs that all hold, or from one JSON object. Raises UsageError."""
+    """Return a filter that requires all ``KEY=VALUE`` pairs, or parse one JSON object.
+
+    Raises UsageError if an argument is neither.
+    """
     from semantik_pipeline.configurations import parse_value
     from semantik_pipeline.errors import UsageError
 
@@ -180,7 +183,7 @@ def _rerun(call: Invocation, collection: str, where: dict[str, Any], *, fresh: b
 
 
 def _place(call: Invocation, wait: bool) -> Any:
-    """A runtime, and whether this process does the work."""
+    """Return a context manager for a runtime, and whether this process does the work."""
     from contextlib import contextmanager
 
     from semantik_pipeline.cli.sources import beside
@@ -240,7 +243,7 @@ def show_reindex(call: Invocation, console: Console, collection: str, answer: di
 
 
 def show_plan(console: Console, plan: dict[str, Any]) -> None:
-    """What a build would cost."""
+    """Print what a build would cost."""
     from semantik_pipeline.cli.tables import print_facts
     from semantik_pipeline.cli.wording import duration, size
 

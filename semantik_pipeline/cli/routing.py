@@ -1,7 +1,8 @@
-"""Where a command is carried out: in this process, or by a server.
+"""Chooses where a command runs: in this process, or on a server.
 
-Commands are written for this process. Those that a server can do have a second function, in ``cli/remote``, that asks
-the client and answers the same; it takes the same arguments. Here one of both is chosen, for all commands alike.
+Each command has a function that works in this process. Commands that a server can run have a second function, in
+``cli/remote``, that takes the same arguments, uses the client, and gives the same answer. :func:`route` wraps each
+command, so that the choice is made in one place.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from semantik_pipeline.cli.invocation import Invocation
 
-#: Commands that a server can do -> their functions below ``cli/remote``.
+#: Maps the commands that a server can run to their functions in ``cli/remote``.
 REMOTE = {
     "index": "index:index",
     "search": "search:search",
@@ -76,12 +77,13 @@ REMOTE = {
     "models where": "host:where",
 }
 
-#: Of these, what is about a host: done by a server only where one is named, for what the server does not see is asked too.
+#: Commands of ``REMOTE`` that report on a host. They run on a server only if the user gives a URL. Otherwise this
+#: process looks at this host itself, including what a server does not see.
 OF_A_HOST = {"doctor", "models list", "models where"}
 
 
 def route(app: typer.Typer, above: str = "") -> None:
-    """Let each command of the tree find who does it."""
+    """Wrap each command of the tree, so that it runs in this process or on a server."""
     for command in app.registered_commands:
         assert command.callback is not None
         name = f"{above}{command.name or command.callback.__name__}"
@@ -92,8 +94,10 @@ def route(app: typer.Typer, above: str = "") -> None:
 
 
 def narrowed(app: typer.Typer, args: Sequence[str]) -> typer.Typer:
-    """The tree with nothing but the command that is asked for, because reading the signatures of all takes a while; the
-    whole tree where no command is."""
+    """Return the tree with only the requested command or group, or the whole tree if no known command is given.
+
+    Typer reads the signatures of all commands in the tree, which takes noticeable time.
+    """
     word = command_word(args)
     names = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
     if word not in names:
@@ -124,13 +128,13 @@ def _routed(name: str, command: Callable[..., int]) -> Callable[..., int]:
 
 
 def remote(name: str) -> Callable[..., int]:
-    """What asks a server for this command."""
+    """Return the function that runs this command on a server."""
     module, _, function = REMOTE[name].partition(":")
     return getattr(import_module(f"semantik_pipeline.cli.remote.{module}"), function)
 
 
 def _require_here(call: Invocation, name: str) -> None:
-    """Raise UsageError for a command that no server carries out, if one is named."""
+    """Raise UsageError if a URL is given, for a command that no server can run."""
     if call.url is not None:
         from semantik_pipeline.errors import UsageError
 

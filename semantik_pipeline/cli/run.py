@@ -1,4 +1,4 @@
-"""One run of the command line: from arguments to an exit code. Errors are shown in a line or two."""
+"""Runs the command line, from arguments to an exit code. Errors are printed as one or two lines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from semantik_pipeline.cli.output import Output
 
 
 def run(argv: Sequence[str]) -> int:
-    """Run the command and return its exit code. Standard output and error are written; nothing is raised."""
+    """Run the command and return its exit code. Writes to standard output and standard error; raises nothing."""
     output = Output(as_json=wants_json(argv))
     try:
         code = _command(argv, output)
@@ -19,7 +19,7 @@ def run(argv: Sequence[str]) -> int:
         return code
     except KeyboardInterrupt:
         return INTERRUPTED
-    except (BrokenPipeError, SystemExit) as error:  # SystemExit: Typer's own end for a broken pipe
+    except (BrokenPipeError, SystemExit) as error:  # Typer raises SystemExit for a broken pipe
         output.abandon()
         return error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1
     except Exception as error:

@@ -1,4 +1,4 @@
-"""``semantik scheduler``: start the syncs of sources when they are due, until stopped."""
+"""``semantik scheduler``: start syncs of sources when they are due, until stopped."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ log = logging.getLogger(__name__)
 def scheduler(context: typer.Context) -> int:
     """Start scheduled syncs and run maintenance until stopped (SIGTERM or Ctrl-C).
 
-    On a fleet it only notifies the workers at every tick (it is Celery beat), and you may run several. Without a fleet it
-    owns the data folder and does the work too.
+    On a fleet it only notifies the workers at every tick (it is Celery beat), and you may run several. Without a fleet
+    it owns the data folder and does the work too.
     """
     call = begin(context)
     from semantik_pipeline import logs

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
     from semantik_pipeline.search import SearchAnswer
 
-#: Seconds that a reranker gets, unless the settings say otherwise: a process that waits for a model to load has them.
+#: Default reranker deadline in seconds. It is longer than that of a server, because this process waits for a model to
+#: load anyway.
 RERANK_SECONDS = 5.0
 
-#: Fields of a filter that are looked for where nothing was found, at most.
+#: Maximum number of a filter's fields that are probed after a search without hits.
 FIELDS = 5
 
 
@@ -35,12 +36,12 @@ def search(context: typer.Context, **given: Any) -> int:
         answer = answer_of(runtime, asked)
         note = None if answer.hits else why_nothing(call, runtime, asked)
         call.output.give(answer.to_dict(), lambda console: _show(console, answer, note))
-        call.output.flush()  # closing what the model holds takes a moment; the answer need not wait for it
+        call.output.flush()  # before the runtime is closed, which takes a moment
     return 0
 
 
 def answer_of(runtime: Runtime, asked: SearchQuery) -> SearchAnswer:
-    """The answer, by this process or by a fleet's search workers, as the settings say."""
+    """Return the answer, from this process or from a fleet's search workers, as ``search.execution`` says."""
     settings = runtime.settings
     if settings.search.execution == "local":
         from semantik_pipeline.search import search
@@ -55,7 +56,7 @@ def answer_of(runtime: Runtime, asked: SearchQuery) -> SearchAnswer:
 
 
 def why_nothing(call: Invocation, runtime: Runtime, asked: SearchQuery) -> str:
-    """What to tell a person who got no hit."""
+    """Return the message for a search without hits."""
     from semantik_pipeline.ledger.documents import document_reports
 
     with runtime.ledger.read() as tx:
@@ -64,8 +65,11 @@ def why_nothing(call: Invocation, runtime: Runtime, asked: SearchQuery) -> str:
 
 
 def nothing_found(call: Invocation, asked: SearchQuery, indexed: int, finds: Callable[[SearchQuery], bool]) -> str:
-    """Why a search of a collection with that many indexed documents found nothing. ``finds`` says whether another search
-    finds something."""
+    """Return why a search found nothing.
+
+    ``indexed`` is the number of indexed documents in the collection. ``finds`` runs another search and returns whether
+    it has hits.
+    """
     from semantik_pipeline.contracts.filters import demanded_keys
 
     if not indexed:
@@ -79,7 +83,7 @@ def nothing_found(call: Invocation, asked: SearchQuery, indexed: int, finds: Cal
 
 
 def _is_absent(asked: SearchQuery, key: str, finds: Callable[[SearchQuery], bool]) -> bool:
-    """Whether no document has the field; False if that can't be found out now, for the answer itself stands."""
+    """Return whether no document has the field. Returns False if the probe fails, since the answer itself is valid."""
     try:
         return not finds(_having(asked, key))
     except PipelineError:
@@ -87,7 +91,10 @@ def _is_absent(asked: SearchQuery, key: str, finds: Callable[[SearchQuery], bool
 
 
 def _having(asked: SearchQuery, key: str) -> SearchQuery:
-    """A search that finds something if any document has the field: by vectors, which find something for every text."""
+    """Return a search that has a hit if any document has the field.
+
+    It uses dense vectors, because a dense search returns the nearest points for every text.
+    """
     return SearchQuery(
         text=asked.text,
         collection=asked.collection,

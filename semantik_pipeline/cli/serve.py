@@ -1,4 +1,4 @@
-"""``semantik serve``: the HTTP API; without a fleet, with the worker and the schedule in the same process."""
+"""``semantik serve``: run the HTTP API. Without a fleet, the same process also runs the worker and the schedule."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def serve(
 ) -> int:
     """Run the HTTP API server until stopped (SIGTERM or Ctrl-C).
 
-    Without a fleet it also does the work, including scheduled syncs, and other commands find it by themselves. On a fleet
-    it only answers requests, and the workers do the work.
+    Without a fleet it also does the work, including scheduled syncs, and other commands find it by themselves. On a
+    fleet it only answers requests, and the workers do the work.
     """
     call = begin(context)
     from contextlib import closing
@@ -52,7 +52,7 @@ def serve(
             log.warning("Other hosts can reach the API without TLS. Put a proxy with TLS in front of it.")
         try:
             left = server.serve(runtime, listening)
-        except KeyboardInterrupt:  # before it answered the first request
+        except KeyboardInterrupt:  # before the server handles signals itself
             return 0
         call.say("Stopping: finishing work in progress, or handing it back.")
         if left:
@@ -61,8 +61,11 @@ def serve(
 
 
 def _leave(call: Invocation, runtime: Runtime, left: int) -> NoReturn:
-    """End although requests are in progress: what they use can't be closed under them, and their threads can't be stopped.
-    Nothing is lost: units are given back, and what the store has acknowledged it keeps, as after any kill."""
+    """Exit the process although requests are in progress.
+
+    The runtime can't be closed while their threads use it, and the threads can't be stopped. Nothing is lost: units are
+    released, and the store keeps what it has acknowledged, as after any kill.
+    """
     from semantik_pipeline.cli.failures import describe
     from workers.startup import give_back
 
@@ -77,7 +80,7 @@ def _leave(call: Invocation, runtime: Runtime, left: int) -> NoReturn:
 
 
 def _tell_local(call: Invocation, runtime: Runtime, url: str) -> None:
-    """Where commands in the same data folder, and the person at the terminal, find server and key."""
+    """Write the URL and the admin key to the data folder, where other commands find them, and print the key's path."""
     from semantik_pipeline import access
 
     key_file = access.first_key(runtime)

@@ -1,4 +1,7 @@
-"""What a person types about a source: options in the types of the connector's schema, and its schedule. Pure."""
+"""Parses what a user types about a source: its place, its name, and options in the types of the connector's schema.
+
+Only :func:`place_value` reads the file system, to check that a path exists.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,16 @@ from urllib.parse import quote
 
 from semantik_pipeline.errors import UsageError
 
-#: Options that the word after the connector may mean, where the schema requires none: the first that it has.
+#: Options that the argument after the connector may set, if the schema requires no option. The first one that the
+#: schema has is used.
 _PLACES = ("path", "url", "urls", "start_urls", "bucket", "host")
 
-#: What git takes for a place on another machine: a scheme, or a host before the first slash ("git@host:team/papers").
+#: Matches what git treats as remote: a scheme, or a host before the first slash ("git@host:team/papers").
 _REMOTE = re.compile(r"[^/]+:")
 
 
 def place_option(connector: str, schema: dict[str, Any] | None) -> str:
-    """The option that the word after the connector is. Raises UsageError where there is none."""
+    """Return the option that the argument after the connector sets. Raises UsageError if there is none."""
     schema = schema or {}
     properties = schema.get("properties", {})
     named = [*schema.get("required", ()), *(name for name in _PLACES if name in properties)]
@@ -30,8 +34,11 @@ def place_option(connector: str, schema: dict[str, Any] | None) -> str:
 
 
 def place_value(connector: str, option: str, text: str, *, here: bool) -> str:
-    """A path on this machine as an absolute one; anything else as it is, whether a file of that name exists or not.
-    ``here``: this machine reads it, so a path that does not exist is refused. Raises UsageError."""
+    """Return the argument after the connector: a path made absolute, anything else unchanged.
+
+    ``here`` says that this host reads the path, so that it must exist. Raises UsageError for an empty argument or a
+    missing path.
+    """
     if not text.strip():
         raise UsageError("The path or URL after the connector is empty.", "Give a path or URL, or leave it out.")
     is_path = option == "path" or ((connector, option) == ("git", "url") and not _REMOTE.match(text))
@@ -45,8 +52,10 @@ def place_value(connector: str, option: str, text: str, *, here: bool) -> str:
 
 
 def source_name(connector: str, option: str, place: str, config: dict[str, Any]) -> str:
-    """The name of a source that was given none: its path or URL. For a host it includes the user, since a server has many
-    accounts: ``imap://anna@mail.example``."""
+    """Return the default name of a source: its path or URL.
+
+    For a host, the name includes the user, since a server has many accounts: ``imap://anna@mail.example``.
+    """
     if option != "host":
         return place
     user, port = config.get("username"), config.get("port")
@@ -54,8 +63,11 @@ def source_name(connector: str, option: str, place: str, config: dict[str, Any])
 
 
 def parse_options(schema: dict[str, Any] | None, pairs: Sequence[str]) -> dict[str, Any]:
-    """``KEY=VALUE`` each. A value has the type that the schema says, otherwise it is JSON or text; a list's key may be
-    repeated. Raises UsageError for what is not a pair; whether a value fits is for the schema to say."""
+    """Parse ``KEY=VALUE`` pairs.
+
+    A value gets its type from the schema; without a type it is JSON if it parses, otherwise text. The key of a list may
+    be repeated. Raises UsageError for an argument that is not a pair. Values are not validated here.
+    """
     properties = (schema or {}).get("properties", {})
     options: dict[str, Any] = {}
     for pair in pairs:
@@ -95,13 +107,13 @@ def changed(
     unset: Sequence[str],
     config_json: str | None,
 ) -> dict[str, Any]:
-    """A source's options after ``sources set``. Raises UsageError."""
+    """Return a source's options after ``sources set``. Raises UsageError for an argument that can't be applied."""
     config = dict(before) if config_json is None else parse_object(config_json)
     return without(config, unset) | parse_options(schema, options)
 
 
 def without(config: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """The options without these. Raises UsageError for one that is not set."""
+    """Return the options without ``names``. Raises UsageError for a name that is not set."""
     for name in names:
         if name not in config:
             there = ", ".join(config) or "none"
@@ -110,7 +122,7 @@ def without(config: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
 
 
 def parse_object(text: str) -> dict[str, Any]:
-    """``--config-json``. Raises UsageError for what is not a JSON object."""
+    """Parse the value of ``--config-json``. Raises UsageError if it is not a JSON object."""
     example = 'Write --config-json \'{"path": "notes"}\'.'
     try:
         value = json.loads(text)

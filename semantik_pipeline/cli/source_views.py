@@ -1,4 +1,7 @@
-"""Sources for people: a table of them, one in full, and what a change did. Their names are printed as filters match them."""
+"""Text output for sources: a table, one source in full, and the result of a change.
+
+Names are not shortened, so that users can copy them into filters.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from semantik_pipeline.cli.wording import counted, duration, one_line, printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-#: Characters of a reason in a table.
+#: Maximum number of characters of a state and its reason in the table.
 REASON = 120
 
 
@@ -45,28 +48,28 @@ def _row(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def schedule(row: dict[str, Any]) -> str:
-    """``every 15m``, ``0 3 * * * Europe/Berlin``; empty for none."""
+    """Format the schedule: ``every 15m``, ``0 3 * * * Europe/Berlin``, or an empty string if there is none."""
     from semantik_pipeline.schedules import Schedule
 
     return str(Schedule.of(row["schedule"])) if row["schedule"] else ""
 
 
 def next_at(row: dict[str, Any]) -> float | None:
-    """When it is due, or tried again; None: it is not."""
+    """Return the time of the next sync or retry, or None if none is planned."""
     if row["state"] == "retrying":
         return row["retry_at"]
     return None if row["state"] in ("paused", "removing") else row["next_sync_at"]
 
 
 def last_sync(row: dict[str, Any]) -> str:
-    """When it ended. That of a source that is failing failed; the operations of the others show their outcomes."""
+    """Format when the last sync ended, and whether it failed. Other outcomes are shown by its operation."""
     if row["last_sync_at"] is None:
         return "never"
     return when(row["last_sync_at"], row["now"]) + (", failed" if row["consecutive_failures"] else "")
 
 
 def when(at: float, now: float) -> str:
-    """``2026-11-23 03:00 (in 4 h 21 min)``, on the clock of this machine's time zone."""
+    """Format a time in this host's time zone: ``2026-11-23 03:00 (in 4 h 21 min)``."""
     distance = at - now
     if abs(distance) < 1:
         relative = "now"
@@ -76,7 +79,7 @@ def when(at: float, now: float) -> str:
 
 
 def state(row: dict[str, Any]) -> str:
-    """``running``, ``paused: why``, ``failing ×3: why``."""
+    """Format the state with its reason: ``running``, ``paused: REASON``, ``failing ×3: REASON``."""
     message = row["last_error"]["message"].removeprefix(f"{row['name']}: ") if row["last_error"] else ""
     if row["state"] == "paused":
         return printable(f"paused: {row['paused_reason'].removeprefix(row['name'] + ': ')}")
@@ -92,7 +95,7 @@ def state(row: dict[str, Any]) -> str:
 
 
 def show_source(console: Console, row: dict[str, Any], done: str | None = None) -> None:
-    """Everything about a source, after a line that says what was done to it."""
+    """Print everything about a source, after the line ``done``, which says what the command did."""
     if done:
         console.print(done, soft_wrap=True)
     console.print(f"{row['id']}: {printable(row['name'])}", style="bold", soft_wrap=True)
@@ -125,7 +128,7 @@ def show_source(console: Console, row: dict[str, Any], done: str | None = None) 
 
 
 def show_operations(console: Console, answers: list[dict[str, Any]], way_on: str) -> None:
-    """The outcomes of syncs, removals or restores, or which operations do them."""
+    """Print the outcomes of syncs, removals or restores, or the operations that do them, if not finished."""
     for answer in answers:
         name, operation = printable(answer["source"]["name"]), answer["operation"]
         if answer["outcome"] is None:

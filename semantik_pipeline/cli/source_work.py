@@ -1,4 +1,4 @@
-"""What takes time with sources: syncs and removals, done here, or followed while other processes do them."""
+"""Runs syncs, removals and restores of sources, or follows them while other processes do the work."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ def run_for(
     wait: bool,
     find: Callable[[Runtime, str], dict[str, Any]] = named,
 ) -> int:
-    """Start an operation for each source that ``find`` finds; with ``wait`` return when they have finished, otherwise name
-    them.
+    """Start an operation for each source, and return the exit code.
 
-    If another process owns the data folder, or there is a fleet, they do it.
+    With ``wait``, wait for the operations and print their outcomes; otherwise print their names. ``find`` looks up a
+    source by name. The work is done by the fleet, by the process that owns the data folder, or otherwise by this
+    process.
     """
     from semantik_pipeline.cli.source_views import show_operations
 
     with _place(call, wait) as (runtime, here):
-        found = [find(runtime, name) for name in dict.fromkeys(names)]  # all of them, before anything begins
+        found = [find(runtime, name) for name in dict.fromkeys(names)]  # find all sources before anything starts
         begun = [(source, begin_one(runtime, source)) for source in found]
         answers = [_follow(runtime, source, operation, wait=wait, here=here) for source, operation in begun]
     call.output.give({"sources": answers}, lambda console: show_operations(console, answers, _way_on(call)))
@@ -39,7 +40,7 @@ def run_for(
 
 @contextmanager
 def _place(call: Invocation, wait: bool) -> Iterator[tuple[Runtime, bool]]:
-    """A runtime, and whether this process does the work."""
+    """Yield a runtime, and whether this process does the work."""
     from semantik_pipeline.cli.working import at_work_or_beside
 
     if wait:
@@ -51,7 +52,7 @@ def _place(call: Invocation, wait: bool) -> Iterator[tuple[Runtime, bool]]:
 
 
 def _follow(runtime: Runtime, source: dict[str, Any], operation_id: int, *, wait: bool, here: bool) -> dict[str, Any]:
-    """The source, its operation, and, once it has finished, the outcome (null before)."""
+    """Return the source, its operation, and the outcome, which is null unless ``wait`` is set."""
     from semantik_pipeline import operations, sources
     from semantik_pipeline.cli.progress import watching
 

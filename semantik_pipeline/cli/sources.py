@@ -1,4 +1,4 @@
-"""``semantik sources``: where documents come from, when they are synced, and whether that works."""
+"""``semantik sources``: add, schedule, sync, pause, remove and restore sources."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def set_(
 def _changed_config(
     runtime: Runtime, before: dict[str, Any], options: list[str], unset: list[str], config_json: str | None
 ) -> dict[str, Any]:
-    """The source's options with these changes. Raises UsageError for what its connector does not take, or lacks then."""
+    """Return the source's options with the changes. Raises UsageError if a required option would be missing."""
     from semantik_pipeline.cli.source_options import changed
 
     config = changed(before["config"], _schema(runtime, before["connector"]), options, unset, config_json)
@@ -240,8 +240,8 @@ def remove(
     wait: WaitOption = False,
     purge: Annotated[bool, typer.Option("--purge", help="Delete permanently, without the trash.")] = False,
 ) -> int:
-    """Remove sources and their documents from the index. They stay in the trash for `retention.trash_days` (7 by default).
-    The files, repositories and mailboxes themselves are not changed.
+    """Remove sources and their documents from the index. They stay in the trash for `retention.trash_days` (7 by
+    default). The files, repositories and mailboxes themselves are not changed.
 
     --wait returns when the documents are removed. Without a fleet or a running server, the command always waits.
     """
@@ -269,7 +269,7 @@ def restore(context: typer.Context, names: SourcesArgument, wait: WaitOption = F
 
 @contextmanager
 def beside(call: Invocation) -> Iterator[Runtime]:
-    """A runtime that changes the ledger, and notifies the workers of a fleet."""
+    """Yield a runtime that changes only the ledger and, on a fleet, notifies the workers."""
     from semantik_pipeline.cli.working import beside_a_fleet
 
     with beside_a_fleet(call) if call.settings().fleet else call.runtime() as runtime:
@@ -277,7 +277,7 @@ def beside(call: Invocation) -> Iterator[Runtime]:
 
 
 def named(runtime: Runtime, name: str) -> dict[str, Any]:
-    """The source of this id or name. Raises UsageError."""
+    """Return the source with this id, name or end of a name. Raises UsageError if there is not exactly one."""
     from semantik_pipeline.ledger.ingestion import sources as ledger
 
     with runtime.ledger.read() as tx:
@@ -285,7 +285,7 @@ def named(runtime: Runtime, name: str) -> dict[str, Any]:
 
 
 def in_trash(runtime: Runtime, name: str) -> dict[str, Any]:
-    """The source in the trash of this id or name. Raises UsageError."""
+    """Return the source in the trash with this id or name. Raises UsageError if there is not exactly one."""
     from semantik_pipeline.ledger.retention import trash_contents as ledger
 
     with runtime.ledger.read() as tx:
@@ -293,7 +293,7 @@ def in_trash(runtime: Runtime, name: str) -> dict[str, Any]:
 
 
 def anywhere(runtime: Runtime, name: str) -> dict[str, Any]:
-    """The source of this id or name, in the trash or not. Raises UsageError."""
+    """Return the source with this id or name, in the trash or not. Raises UsageError if there is not exactly one."""
     from semantik_pipeline.errors import UsageError
 
     try:
@@ -312,7 +312,7 @@ def _schema(runtime: Runtime, connector: str) -> dict[str, Any] | None:
 
 
 def _require(runtime: Runtime, connector: str, config: dict[str, Any]) -> None:
-    """Raise UsageError for a required option that is missing."""
+    """Raise UsageError if a required option is missing."""
     from semantik_pipeline.errors import UsageError
     from semantik_pipeline.plugins.configuration import missing_options
 
@@ -324,7 +324,7 @@ def _require(runtime: Runtime, connector: str, config: dict[str, Any]) -> None:
 def _schedule(
     runtime: Runtime, before: dict[str, Any], given: tuple[str | None, ...], no_schedule: bool
 ) -> dict[str, Any]:
-    """``{"schedule"}`` if it changes, else nothing."""
+    """Return ``{"schedule": ...}`` if the schedule changes, otherwise an empty dict."""
     from semantik_pipeline.errors import UsageError
     from semantik_pipeline.schedules import Schedule, parse_schedule
 

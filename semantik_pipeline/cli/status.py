@@ -1,5 +1,7 @@
-"""``semantik status``: what is indexed, what is running, what is waiting. Reads only the ledger, so it works while another
-process uses the data folder."""
+"""``semantik status``: collections, unfinished operations, backlog and disk use.
+
+Reads only the ledger, so it works while another process owns the data folder.
+"""
 
 from __future__ import annotations
 

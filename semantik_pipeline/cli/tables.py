@@ -1,6 +1,8 @@
-"""Rows in columns. Where there is no terminal nothing is left out or cut, so ``grep`` finds whole lines. A terminal that
-is too narrow for all of it gets the columns that matter most, unless the caller says of none that it may go: then the last
-column runs on."""
+"""Prints rows in columns.
+
+If the output is not a terminal, nothing is left out or cut, so that ``grep`` finds whole lines. On a terminal that is
+too narrow, columns are cut or left out as the caller allows. If the caller allows none, the lines run on.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-#: Between columns.
+#: Separator of columns.
 GAP = "  "
 
 
@@ -23,11 +25,11 @@ def print_table(
     shrink: Mapping[str, int] | None = None,
     ends: Collection[str] = (),
 ) -> None:
-    """A header and rows. Cells are printed as they are; the caller makes them printable.
+    """Print a header and rows. Cells are printed as they are; the caller escapes control characters.
 
-    Where they are wider than the console, ``shrink`` are columns that may be cut, each to that many characters at least,
-    and ``spare`` those that are left out, the first first, until the rest fits. A cell is cut at its end; one of the
-    columns ``ends`` at its start, since the end of a path says most.
+    If the table is wider than the console, the columns in ``spare`` are left out, in that order, until the rest fits,
+    and the columns in ``shrink`` are cut, each to at least the given number of characters. Cells are cut at the end.
+    Cells of the columns ``ends`` are cut at the start, since the end of a path is its most informative part.
     """
     lines = [list(header), *map(list, rows)]
     widths = [max(_width(line[column]) for line in lines) for column in range(len(header))]
@@ -40,7 +42,7 @@ def print_table(
 def fitting(
     header: Sequence[str], widths: Sequence[int], room: int, *, spare: Sequence[str], shrink: Mapping[str, int]
 ) -> dict[int, int]:
-    """The columns to show, each with its width. Pure."""
+    """Return the columns to show, each with its width. A pure function."""
     kept = dict(enumerate(widths))
     least = {at: min(widths[at], shrink.get(name, widths[at])) for at, name in enumerate(header)}
     for name in spare:
@@ -58,7 +60,7 @@ def _total(widths: Sequence[int]) -> int:
 
 
 def _width(text: str) -> int:
-    """In cells of a terminal, where a character of Chinese or a picture takes two."""
+    """Return the width in terminal cells. Chinese characters and emoji take two cells."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len
@@ -78,7 +80,7 @@ def _padded(text: str, width: int, *, from_end: bool) -> str:
 
 
 def print_facts(console: Console, facts: Iterable[tuple[str, str]], *, indent: int = 2) -> None:
-    """Names and values below each other; a fact without a value is left out."""
+    """Print names and values, one pair per line. Pairs with an empty value are left out."""
     told = [(name, value) for name, value in facts if value]
     width = max((len(name) for name, _ in told), default=0)
     for name, value in told:

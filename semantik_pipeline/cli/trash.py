@@ -1,4 +1,4 @@
-"""``semantik trash``: what was deleted, and until when it can be restored."""
+"""``semantik trash``: list deleted items, and until when they can be restored."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from semantik_pipeline.cli.invocation import Invocation, begin
 if TYPE_CHECKING:
     from rich.console import Console
 
-#: Documents in the list, unless `--limit` says otherwise.
+#: Default maximum number of documents in the list.
 LISTED = 100
 
 
@@ -34,7 +34,10 @@ def trash(
 
 
 def window(call: Invocation, days: float | None = None) -> str:
-    """How long what was deleted can be restored (``days``; None: as the settings say), and how; empty if not at all."""
+    """Return the message that says for how long a deleted item can be restored, and how.
+
+    ``days`` is taken from the settings if it is None. The message is empty if there is no trash (0 days).
+    """
     days = call.settings().retention.trash_days if days is None else days
     return f"You can restore it for {days:g} days: {call.command('trash')}" if days else ""
 
@@ -60,7 +63,7 @@ def show_trash(console: Console, found: dict[str, Any]) -> None:
 
 
 def _times(row: dict[str, Any], way: str) -> tuple[str, str, str]:
-    """When it was deleted, until when it is kept, and the command that restores it."""
+    """Return when the item was deleted, until when it is kept, and the command that restores it."""
     if row["purge_at"] is None:
         return "", "being removed", "-"
     return _when(row["trashed_at"]), _when(row["purge_at"]), way

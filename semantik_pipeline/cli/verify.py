@@ -1,4 +1,4 @@
-"""``semantik verify``: compare ledger and index point by point, and repair what differs."""
+"""``semantik verify``: compare ledger and index point by point, and repair differences."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from semantik_pipeline.verification import VerificationReport
 
-#: What can be wrong with points.
+#: Kinds of differences between ledger and index.
 WRONG = ("missing", "orphaned", "stale")
 
-#: Damaged documents that are named.
+#: Maximum number of affected documents that are listed.
 EXAMPLES = 10
 
 
@@ -45,7 +45,7 @@ def _verified(call: Invocation, collection: str | None) -> VerificationReport:
 
 
 def _repaired(call: Invocation, collection: str | None) -> tuple[VerificationReport, VerificationReport]:
-    """Repair, and compare again: the report after and the report before."""
+    """Compare, repair, and compare again. Returns the report after the repair and the report before it."""
     from semantik_pipeline import operations, verification
     from semantik_pipeline.cli.progress import watching
     from semantik_pipeline.cli.working import at_work

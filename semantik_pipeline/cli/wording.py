@@ -1,4 +1,4 @@
-"""How numbers, times, paths and names read. Pure functions."""
+"""Formats numbers, times, paths and names. The functions change nothing; some read the current or home folder."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from urllib.parse import unquote_to_bytes
 
 from semantik_pipeline.logs import printable
 
-#: How the reason begins of a document that a stage failed on.
+#: Matches the stage at the start of the reason why a document failed.
 _STAGE = re.compile(r"^(?:sync|chunk|extract|embed|upsert): ")
 
 
 def counted(number: int, noun: str) -> str:
-    """``1 document``, ``1,204 documents``."""
+    """Format a count: ``1 document``, ``1,204 documents``."""
     plural = noun if number == 1 else f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
     return f"{number:,} {plural}"
 
 
 def states(documents: Mapping[str, int]) -> str:
-    """``3 waiting for chunk, 1 indexed``: documents by status, where the name of a stage means that they wait for it."""
+    """Format document counts by status: ``3 waiting for chunk, 1 indexed``. A stage as status means waiting for it."""
     waits = {name: f"waiting for {name}" for name in ("chunk", "extract", "embed", "upsert")}
     return ", ".join(f"{count:,} {waits.get(name, name)}" for name, count in sorted(documents.items()))
 
 
 def duration(seconds: float) -> str:
-    """``0.8 s``, ``42 s``, ``2 min 5 s``, ``1 h 10 min``."""
+    """Format a duration: ``0.8 s``, ``42 s``, ``2 min 5 s``, ``1 h 10 min``."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -40,7 +40,7 @@ def duration(seconds: float) -> str:
 
 
 def roughly(seconds: float) -> str:
-    """``42 s``, ``14 min``, ``5 h``, ``12 days``: as much as a table has room for."""
+    """Format a duration briefly, for tables: ``42 s``, ``14 min``, ``5 h``, ``12 days``."""
     for length, unit, upto in ((1, "s", 100), (60, "min", 100), (3600, "h", 72)):
         if seconds < length * upto:
             return f"{seconds // length:.0f} {unit}"
@@ -48,7 +48,7 @@ def roughly(seconds: float) -> str:
 
 
 def size(number: float) -> str:
-    """Bytes in decimal units, as disks are sold: ``812 B``, ``1.2 GB``."""
+    """Format a number of bytes in decimal units: ``812 B``, ``1.2 GB``."""
     for unit in ("B", "kB", "MB", "GB"):
         if number < 1000 or unit == "GB":
             break
@@ -57,14 +57,16 @@ def size(number: float) -> str:
 
 
 def place(document: str) -> str:
-    """A document's name for people: a ``file://`` URI as a path, short where it is below this or the home folder."""
+    """Format a document's unique id for display. A ``file://`` URI becomes a path, shortened by :func:`short_path`."""
     path = local_path(document)
     return short_path(path) if path is not None else printable(document)
 
 
 def reason_of(document: str, reason: str) -> str:
-    """Why a document failed, on one line after its name: without the stage, and without the name at the start.
-    ``chunk: /notes/a.pdf is damaged: no reader …`` is ``damaged: no reader …``."""
+    """Format why a document failed, to print after its name: without the stage, and without the name at the start.
+
+    ``chunk: /notes/a.pdf is damaged: no reader …`` becomes ``damaged: no reader …``.
+    """
     told = _STAGE.sub("", reason)
     for name in (local_path(document), document):
         if name and told.startswith(f"{name} "):
@@ -73,7 +75,10 @@ def reason_of(document: str, reason: str) -> str:
 
 
 def as_argument(document: str) -> str:
-    """A document's name to be typed in a shell: a ``file://`` URI as a path, from the current folder where it is below."""
+    """Quote a document's unique id as a shell argument.
+
+    A ``file://`` URI becomes a path, relative if it is below the current folder.
+    """
     path = local_path(document)
     if path is None:
         return shlex.quote(document)
@@ -84,14 +89,14 @@ def as_argument(document: str) -> str:
 
 
 def local_path(document: str) -> str | None:
-    """The path of a ``file://`` URI; None for any other unique id."""
+    """Return the path of a ``file://`` URI, or None for any other unique id."""
     if not document.startswith("file:///"):
         return None
     return os.fsdecode(unquote_to_bytes(document.removeprefix("file://")))
 
 
 def short_path(path: str) -> str:
-    """``notes/a.md`` below the current folder, ``~/notes/a.md`` below home, else the whole path."""
+    """Shorten a path: ``notes/a.md`` below the current folder, ``~/notes/a.md`` below home, otherwise unchanged."""
     for folder, prefix in ((Path.cwd, ""), (Path.home, "~/")):
         try:
             above = f"{folder()}/"
@@ -103,6 +108,6 @@ def short_path(path: str) -> str:
 
 
 def one_line(text: str, width: int) -> str:
-    """The text with its white space collapsed, cut at ``width`` characters with an ellipsis."""
+    """Return the text with collapsed white space, cut to ``width`` characters with an ellipsis."""
     line = printable(" ".join(text.split()))
     return line if len(line) <= width else f"{line[: width - 1]}…"

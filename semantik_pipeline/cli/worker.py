@@ -1,4 +1,4 @@
-"""``semantik worker``: work for a fleet until stopped."""
+"""``semantik worker``: run worker processes of a fleet until stopped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ def worker(
         str | None,
         typer.Option(
             metavar="PROFILE",
-            help="Work to take: all, gpu (embedding first), cpu (no embedding) or search. [env: SEMANTIK_WORKER_PROFILE]",
+            help="Work to take: all, gpu (embedding first), cpu (no embedding) or search. "
+            "[env: SEMANTIK_WORKER_PROFILE]",
         ),
     ] = None,
     processes: Annotated[
@@ -49,7 +50,7 @@ def worker(
         said["SEMANTIK_CONFIG"] = str(call.config.absolute())
     supervisor = Supervisor(settings, named(settings.worker.profile), said=said)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+        if signal.getsignal(number) is not signal.SIG_IGN:  # not under nohup, which ignores SIGHUP
             signal.signal(number, supervisor.stop)
     if code := supervisor.run():
         raise PipelineError("This worker can't start.", "See the log above for the reason.")

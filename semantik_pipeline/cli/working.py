@@ -1,5 +1,8 @@
-"""Commands that change the index. On a fleet (``settings.fleet``) they write the ledger, notify the workers, and follow
-what those do. Otherwise they own the data folder, work in this process, and can be stopped at any time."""
+"""Runtimes for commands that change the index.
+
+On a fleet (``settings.fleet``) such a command writes the ledger, notifies the workers, and follows their progress.
+Otherwise it owns the data folder, works in this process, and can be stopped at any time.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def at_work(call: Invocation) -> Iterator[Runtime]:
-    """A runtime whose work is done until the block ends: by a worker in threads of this process, which owns the data
-    folder, or by the fleet's workers.
+    """Yield a runtime whose work is done until the block ends.
 
-    Raises DataFolderInUse where another process has the folder, and SettingsError for a fleet that shares nothing.
+    Without a fleet, a worker in threads of this process does it, and this process owns the data folder. On a fleet, the
+    fleet's workers do it. Raises DataFolderInUse if another process owns the data folder.
     """
     if call.settings().fleet:
         with beside_a_fleet(call) as runtime:
@@ -37,7 +40,7 @@ def at_work(call: Invocation) -> Iterator[Runtime]:
     with (
         call.runtime() as runtime,
         runtime.own(),
-        closing(runtime),  # the store is given back before the folder is
+        closing(runtime),  # the store is closed before the data folder is released
         stoppable(call),
         embedded_worker(runtime),
     ):
@@ -46,7 +49,7 @@ def at_work(call: Invocation) -> Iterator[Runtime]:
 
 @contextmanager
 def beside_a_fleet(call: Invocation) -> Iterator[Runtime]:
-    """A runtime that notifies the fleet's workers and works on nothing itself; it does not own the data folder."""
+    """Yield a runtime that notifies the fleet's workers. It does no work itself and does not own the data folder."""
     from workers.fleet_bell import ringing
 
     with call.runtime() as runtime, ringing(runtime):
@@ -59,8 +62,10 @@ def beside_a_fleet(call: Invocation) -> Iterator[Runtime]:
 
 @contextmanager
 def at_work_or_beside(call: Invocation) -> Iterator[tuple[Runtime, bool]]:
-    """As :func:`at_work`, and where another process owns the data folder a runtime beside it: that process does the
-    work. The flag says whether this process does."""
+    """Yield a runtime as :func:`at_work` does, and whether this process does the work.
+
+    If another process owns the data folder, that process does the work, and the runtime only changes the ledger.
+    """
     from semantik_pipeline.errors import DataFolderInUse
 
     with ExitStack() as stack:
@@ -74,7 +79,7 @@ def at_work_or_beside(call: Invocation) -> Iterator[tuple[Runtime, bool]]:
 
 @contextmanager
 def owning(call: Invocation) -> Iterator[Runtime]:
-    """A runtime that may read the store: it owns the data folder, unless the store is a fleet's."""
+    """Yield a runtime that may read the store. It owns the data folder, unless the store is shared by a fleet."""
     with call.runtime() as runtime:
         if runtime.settings.fleet and runtime.settings.shared_store:
             yield runtime
@@ -85,7 +90,10 @@ def owning(call: Invocation) -> Iterator[Runtime]:
 
 @contextmanager
 def owning_or_beside(call: Invocation) -> Iterator[Runtime]:
-    """As :func:`owning`; beside the process that owns the data folder, for what changes the ledger alone."""
+    """Yield a runtime as :func:`owning` does.
+
+    If another process owns the data folder, the runtime does not own it and may only change the ledger.
+    """
     from semantik_pipeline.errors import DataFolderInUse
 
     with ExitStack() as stack:
@@ -98,7 +106,10 @@ def owning_or_beside(call: Invocation) -> Iterator[Runtime]:
 
 @contextmanager
 def stoppable(call: Invocation) -> Iterator[None]:
-    """A first Ctrl-C (or SIGTERM) ends the work in an orderly way, a second one at once; either way nothing is lost."""
+    """End the work in an orderly way at the first Ctrl-C or SIGTERM, and the process at once at the second.
+
+    Nothing is lost either way.
+    """
 
     def at_once(*_: object) -> None:
         os._exit(INTERRUPTED)

@@ -1,4 +1,4 @@
-"""Commands by a server: each asks the client what its twin in ``cli`` asks the core, and answers the same.
+"""Commands that run on a server. Each uses the client where its counterpart in ``cli`` uses the core.
 
-Nothing heavy is imported on this way: no settings, no ledger, no numbers.
+The answers are the same. Heavy modules (settings, ledger, numpy) are not imported unless a command needs them.
 """

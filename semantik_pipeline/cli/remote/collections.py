@@ -1,4 +1,4 @@
-"""``semantik collections``, ``reindex`` and ``rollback`` by a server."""
+"""``semantik collections``, ``reindex`` and ``rollback`` on a server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``semantik documents`` by a server."""
+"""``semantik documents`` on a server."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ FIELDS = (
     "reason",
 )
 
-#: Documents of one request, at most; and entries of a page.
+#: Maximum number of documents in a request that changes documents, and of entries in a page.
 MOST, PAGE = 1000, 500
 
 
 def list_(call: Invocation, client: Client, *, collection: str | None, status: str | None, limit: int | None) -> int:
     limit = limit or (None if call.output.as_json else LISTED)
     if collection is not None:
-        client.collections.show(collection)  # it may not be there
+        client.collections.show(collection)  # raises if there is no such collection
     rows = client.documents.each(collection=collection, status=status, limit=min(limit or PAGE, PAGE))
     found = sorted((_row(row) for row in islice(rows, limit)), key=lambda row: row["document"])
     call.output.give({"documents": found}, lambda console: show_list(console, found, limit))
@@ -100,8 +100,10 @@ def restore(call: Invocation, client: Client, *, uris: list[str] | None, collect
 
 
 def named(client: Client, names: Sequence[str], collection: str | None) -> list[dict[str, Any]]:
-    """The documents of these unique ids, paths, or ends of paths. Raises UsageError for an unknown one, and for an end of
-    several paths."""
+    """Return the documents with these unique ids, paths, or ends of paths.
+
+    Raises NotFound for an unknown name, and UsageError for a path suffix that several documents share.
+    """
     if collection is not None:
         client.collections.show(collection)
     rows = []
@@ -120,7 +122,7 @@ def named(client: Client, names: Sequence[str], collection: str | None) -> list[
 
 
 def _matching(rows: list[Any], name: str) -> list[Any]:
-    """Those of this unique id or path; else those whose id or path ends so."""
+    """Return the rows with this unique id or path, or else those whose id or path ends with ``/name``."""
 
     def is_it(row: Any, fits: Callable[[str], bool]) -> bool:
         return any(fits(text) for text in (row["document"], local_path(row["document"])) if text)
@@ -134,7 +136,7 @@ def _row(row: Any) -> dict[str, Any]:
 
 
 def _whole(client: Client, row: Any) -> dict[str, Any]:
-    """All about a document, its chunks with the generation that search reads."""
+    """Return everything about a document. Only the active generation gets the chunks."""
     found = client.documents.show(row["id"])
     active = client.collections.show(row["collection"])["active_generation"]
     chunks = [*client.documents.each_chunk(row["id"], limit=PAGE)]
@@ -150,7 +152,7 @@ def _parts(rows: list[Any]) -> list[list[Any]]:
 def _change(
     call: Invocation, client: Client, chosen: list[Any], begin: Callable[[str, list[Any]], list[Any]], done: str
 ) -> int:
-    """Run operations on the chosen documents, collection by collection, and show the outcome of each."""
+    """Run operations on the chosen documents, collection by collection, and print each document's status afterwards."""
     names = []
     for collection in sorted({row["collection"] for row in chosen}):
         begun = begin(collection, [row for row in chosen if row["collection"] == collection])
@@ -165,7 +167,7 @@ def _change(
 
 
 def _again(client: Client, ids: Sequence[int] | dict[int, None]) -> list[Any]:
-    """These documents as they are now; one that is gone for good is left out."""
+    """Fetch these documents again. Documents that no longer exist are left out."""
     found = []
     for number in ids:
         try:

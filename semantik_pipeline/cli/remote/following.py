@@ -1,4 +1,4 @@
-"""Operations of a server, watched until they have finished, as if this process did the work."""
+"""Follows operations of a server, with the same progress display as for operations in this process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """What the server tells of an operation, by the names of the ledger's own ``Progress``."""
+    """The progress of an operation on the server, with the field names of the ledger's ``Progress``."""
 
     operation_id: str
     kind: str
@@ -34,7 +34,7 @@ class Told:
 
 
 def told(progress: Any) -> Any:
-    """The API's progress as the ledger's."""
+    """Convert the API's progress to the ledger's form."""
     name = progress["operation"]
     same = ("state", "outcome", "result", "sources_running", "seen", "stages", "chunks", "chunks_embedded", "errors")
     values = {field: progress[field] for field in same}
@@ -49,7 +49,7 @@ def told(progress: Any) -> Any:
 
 
 def followed(call: Invocation, client: Client, operation: str | int) -> dict[str, Any]:
-    """The operation at its end: ``operation`` (its name), ``outcome`` and ``result``."""
+    """Wait for the operation, and return its ``operation`` (the name), ``outcome`` and ``result``."""
     last: Any = None
     try:
         with watching() as watch:
@@ -62,7 +62,7 @@ def followed(call: Invocation, client: Client, operation: str | int) -> dict[str
 
 
 def shown(row: Any, pace: Pace | None = None) -> dict[str, Any]:
-    """An operation of the API's, as ``semantik operations show --json`` has it: its progress is measured."""
+    """Convert an operation of the API to the form of ``semantik operations show --json``, including rates."""
     progress = told({**row["progress"], "reason": row["reason"]})
     pace = pace or Pace()
     pace.add(sample(progress.age, progress))

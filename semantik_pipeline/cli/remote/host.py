@@ -1,4 +1,4 @@
-"""``semantik doctor`` and ``models`` of a server's host."""
+"""``semantik doctor`` and ``semantik models`` on a server: they report on the server's host."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def list_models(call: Invocation, client: Client) -> int:
 def where(call: Invocation, client: Client, *, name: str) -> int:
     try:
         answer = {**client.host.models_where(name)}
-    except NotFound as error:  # as it is where it is looked for without a server
+    except NotFound as error:  # the same error as without a server
         raise PluginLoadError(error.message, error.hint) from None
     call.output.give(answer, lambda console: show_place(console, answer))
     return 0

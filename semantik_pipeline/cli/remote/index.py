@@ -1,4 +1,4 @@
-"""``semantik index`` by a server: one on this machine syncs the paths as sources, one elsewhere is given the files."""
+"""``semantik index`` on a server. A server on this host syncs the paths; to another host, the files are uploaded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from semantik_pipeline.client import Client
     from semantik_pipeline.operations import SourceRequest
 
-#: Outcomes, the worst one first.
+#: Outcomes, from the worst to the best.
 WORST = ("failed", "cancelled", "degraded", "succeeded")
 
 
@@ -39,7 +39,7 @@ def index(
         lost = restored(call, client, collection)
     else:
         ended = [upload(call, client, one, collection, allow_deletions=allow_deletions) for one in asked]
-        lost = 0  # whoever runs that server looks after its index
+        lost = 0  # that server's operators look after its index
     sources = {name for one in ended for name in one["sources"]}
     failed: list[Any] = [*client.documents.each(collection=collection, status="quarantined", limit=500)]
     quarantined = [row for row in failed if row["source_id"] in sources]
@@ -51,7 +51,7 @@ def index(
 def _synced(
     call: Invocation, client: Client, asked: SourceRequest, collection: str, *, allow_deletions: bool
 ) -> dict[str, Any]:
-    """Sync the source that the path is, made or changed if it has to be; returns what came of it."""
+    """Sync the source of the path, after adding or changing it if necessary. Returns the result of the sync."""
     there = [row for row in client.collections.each() if row["name"] == collection]
     known = client.sources.each(collection=collection) if there else ()
     found: Any = next((row for row in known if (row["connector"], row["name"]) == (asked.connector, asked.name)), None)
@@ -68,7 +68,7 @@ def _synced(
 
 
 def _together(ended: list[dict[str, Any]], collection: str, *, restored: int, degraded: bool) -> dict[str, Any]:
-    """One answer for all paths, as a sync of all of them together gives."""
+    """Combine the results of all paths into one answer, in the form of a single sync of all paths."""
     documents: Counter[str] = Counter()
     chunks: Counter[str] = Counter()
     seconds, unread, errors = 0.0, 0, []

@@ -1,4 +1,4 @@
-"""``semantik operations`` by a server."""
+"""``semantik operations`` on a server."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ def list_(call: Invocation, client: Client, *, all_: bool, watch: bool) -> int:
 
 
 def listed(client: Client, finished: int | None, paces: dict[int, Pace]) -> list[dict[str, Any]]:
-    """What has not finished, with its progress, and the last ``finished`` that have (None: all), newest first."""
+    """Return operations, newest first: all unfinished ones with their progress, and the last finished ones.
+
+    ``finished`` is the maximum number of finished ones (None: no limit).
+    """
     left: list[Any] = [*client.operations.each(finished=False)]
     ended: list[Any] = [*islice(client.operations.each(finished=True), finished)] if finished != 0 else []
     rows = []

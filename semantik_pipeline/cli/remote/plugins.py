@@ -1,4 +1,4 @@
-"""``semantik plugins`` by a server."""
+"""``semantik plugins`` on a server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from semantik_pipeline.errors import UsageError
 if TYPE_CHECKING:
     from semantik_pipeline.client import Client
 
-#: The order in which a plugin's fields are told.
+#: A plugin's fields, in the order of the output.
 FIELDS = (
     "id",
     "type",
@@ -90,14 +90,14 @@ def health(call: Invocation, client: Client, *, plugin_id: str | None) -> int:
 
 
 def _whole(client: Client, plugin_id: str, health: str | None) -> dict[str, Any]:
-    """All about a plugin, as ``semantik plugins show --json`` has it."""
+    """Return everything about a plugin, in the form of ``semantik plugins show --json``."""
     told: dict[str, Any] = {**client.plugins.show(plugin_id), "health": health}
     told["schema"] = client.plugins.config_schema(plugin_id) or None
     return {name: told[name] for name in FIELDS}
 
 
 def _info(told: dict[str, Any]) -> Any:
-    """By the names of the core's own ``PluginInfo``."""
+    """Convert a plugin to an object with the field names of the core's ``PluginInfo``."""
     return SimpleNamespace(**told, kind=told["type"])
 
 

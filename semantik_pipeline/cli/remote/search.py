@@ -1,4 +1,4 @@
-"""``semantik search`` by a server."""
+"""``semantik search`` on a server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What the server found, as the core's own answer has it."""
+    """The server's answer, with the field names of the core's answer."""
 
     hits: list[SearchHit]
     reranked: bool
@@ -28,7 +28,7 @@ class Answer:
     interpretation: dict[str, Any] | None
 
 
-#: What a hit of the API has beside.
+#: Fields of a hit that only the API has.
 _MORE = ("collection", "rerank_score")
 
 
@@ -59,11 +59,11 @@ def _answer(found: dict[str, Any]) -> Answer:
 
 
 def _without(hit: dict[str, Any]) -> dict[str, Any]:
-    """The hit as the core has it."""
+    """Convert a hit of the API to the core's form."""
     own = {name: value for name, value in hit.items() if name not in _MORE}
     return {**own, "grouped_hits": [_without(one) for one in hit["grouped_hits"]]}
 
 
 def _flattened(told: dict[str, Any] | None) -> dict[str, Any] | None:
-    """As the core has it: the details beside the rest."""
+    """Convert an explanation to the core's form: move the fields of ``details`` to the top level."""
     return told and {**{name: value for name, value in told.items() if name != "details"}, **told["details"]}

@@ -1,4 +1,4 @@
-"""``semantik fleet``, ``keys`` and ``trash`` by a server."""
+"""``semantik fleet``, ``keys`` and ``trash`` on a server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from semantik_pipeline.client import Client
 
 
-#: Keys that a request asks for.
+#: Number of keys per request.
 PAGE = 500
 
 
@@ -43,7 +43,7 @@ def create_key(
     expires: str | None,
 ) -> int:
     if expires is not None:
-        parse_duration(expires)  # refused here, in the command's own words
+        parse_duration(expires)  # reject it here, with the command's own message
     made: dict[str, Any] = {
         **client.keys.create(name, role=role, collections=collections, principals=principals, expires_in=expires)
     }
@@ -105,7 +105,7 @@ def _ask(call: Invocation, client: Client, ask: Callable[..., Any], names: list[
 
 
 def _await(call: Invocation, client: Client, asked: list[str], command: str) -> list[str]:
-    """Wait until they have done it; returns those that died instead."""
+    """Wait until the workers have done it. Returns the ids of the workers that died instead."""
     said: list[str] | None = None
     while True:
         workers = client.fleet.status()["workers"]
@@ -119,7 +119,7 @@ def _await(call: Invocation, client: Client, asked: list[str], command: str) -> 
 
 
 def _waiting_for(workers: Any, asked: list[str], command: str) -> list[str]:
-    """Those that have not done yet what they were asked; a restarted process is another worker."""
+    """Return the workers that have not done it yet. After a restart, the new process is another worker."""
     living = {row["id"]: row for row in workers if row["state"] not in ("lost", "stopped")}
     mine = [living[name] for name in asked if name in living]
     if command == "restart":

@@ -1,4 +1,4 @@
-"""``semantik sources`` by a server."""
+"""``semantik sources`` on a server."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def set_(
         raise UsageError(
             "No change is given.", "Use --set KEY=VALUE, --every, --cron, --weight, --principal or --name."
         )
-    tag = before.get("etag") if "config" in changes else None  # all options are sent, those that were read too
+    tag = before.get("etag") if "config" in changes else None  # all options are replaced: refuse if changed meanwhile
     return _give(call, client.sources.update(before["id"], if_match=tag, **changes), "Changed.")
 
 
@@ -138,7 +138,7 @@ def restore(call: Invocation, client: Client, *, names: list[str], wait: bool) -
 
 
 def named(client: Client, name: str) -> dict[str, Any]:
-    """The source of this id, name, or end of a name. Raises UsageError for none, and for several."""
+    """Return the source with this id, name, or end of a name. Raises NotFound for none, UsageError for several."""
     return _one([*client.sources.each()], name, "`semantik sources list` shows ids and names.")
 
 
@@ -154,7 +154,7 @@ def _one(there: Sequence[Any], name: str, hint: str) -> dict[str, Any]:
 
 
 def _when(asked: dict[str, str | None], before: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The schedule as the API takes it: what was asked for, over what there was."""
+    """Return the schedule for the API: the current one with the given options replaced. None if none is given."""
     given = {name: value for name, value in asked.items() if value is not None}
     if not given:
         return None
@@ -168,7 +168,7 @@ def _when(asked: dict[str, str | None], before: dict[str, Any] | None) -> dict[s
 
 
 def _run(call: Invocation, client: Client, found: list[Any], begin: Callable[[Any], Any], *, wait: bool) -> int:
-    """Start an operation for each source; with ``wait`` return when they have finished, otherwise name them."""
+    """Start an operation for each source. With ``wait``, print the outcomes; otherwise print the operations' names."""
     begun = [(source, begin(source)) for source in found]
     answers = [_follow(call, client, source, operation["operation"], wait=wait) for source, operation in begun]
     way_on = f"The server does it. See its progress: {call.command('sources list')}"
@@ -194,5 +194,5 @@ def _give(call: Invocation, row: Any, done: str | None) -> int:
 
 
 def _row(row: Any) -> dict[str, Any]:
-    """As the ledger tells it, with the time by which its own are told from now: this machine's."""
+    """Convert a source to the ledger's form. ``now`` is this host's time, from which relative times are computed."""
     return {name: value for name, value in row.items() if name != "etag"} | {"now": time()}

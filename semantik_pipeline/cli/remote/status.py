@@ -1,4 +1,4 @@
-"""``semantik status`` and ``audit`` by a server."""
+"""``semantik status`` and ``audit`` on a server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from semantik_pipeline.schedules import parse_duration
 if TYPE_CHECKING:
     from semantik_pipeline.client import Client
 
-#: Entries of the trail that a request asks for, at most.
+#: Maximum number of audit entries per request.
 PAGE = 500
 
 
@@ -22,7 +22,7 @@ def status(call: Invocation, client: Client) -> int:
     found: dict[str, Any] = {**client.status()}
     disk = found.pop("disk")
     answer = {**found, "operations": listed(client, 0, {}), "disk": disk}
-    fleet = answer["owner"] is None  # a server without one owns its data folder
+    fleet = answer["owner"] is None  # a server without a fleet owns its data folder
     call.output.give(answer, lambda console: show_status(call, console, answer, fleet=fleet))
     return 0
 

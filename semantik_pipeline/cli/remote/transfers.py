@@ -1,5 +1,8 @@
-"""``semantik collections export`` and ``import`` by a server elsewhere. While one on this machine runs, the commands do it
-themselves: both need only the ledger, and no file has to go through HTTP."""
+"""``semantik collections export`` and ``import`` on a server.
+
+The file goes through HTTP only if the user gives a URL. Beside a server that owns the data folder on this host, this
+process exports and imports by itself, because both need only the ledger.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ def export(call: Invocation, client: Client, *, name: str, file: Path) -> int:
 
 
 def _contents(path: Path) -> dict[str, int]:
-    """What is in the file, which is read to its end for that: it is whole."""
+    """Count the contents of an export. The file is read to its end, which also checks that it is complete."""
     import io
 
     import numpy as np

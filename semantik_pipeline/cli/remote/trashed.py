@@ -1,4 +1,4 @@
-"""What a server has in its trash, all pages of it."""
+"""Reads all pages of a server's trash."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from semantik_pipeline.client import Client
 
-#: Entries of a page.
+#: Number of entries per page.
 PAGE = 500
 
 KINDS = ("collections", "sources", "documents")
 
 
 def trashed(client: Client, *, collection: str | None = None, documents: int | None = None) -> dict[str, Any]:
-    """``retention_days``, ``collections``, ``sources`` and ``documents``, of these at most so many; only of a collection, if given."""
+    """Return the trash: ``retention_days``, ``collections``, ``sources`` and ``documents``.
+
+    ``collection`` limits the result to one collection; ``documents`` is the maximum number of documents.
+    """
     found: dict[str, Any] = {kind: [] for kind in KINDS}
     cursor: str | None = None
     while True:

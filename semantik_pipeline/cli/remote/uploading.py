@@ -1,7 +1,8 @@
-"""The files of a path for a server on another host, which can't read them: they are read here, by the connector that
-would read them there, and given in batches.
+"""Uploads the files of a path to a server on another host.
 
-Each path has a push source of its own there, so that what vanished from the path can be deleted, and nothing else.
+The server can't read the path. This process reads it, with the connector that the server would use, and uploads the
+documents in batches. Each path has its own push source on the server, so that documents that vanished from this path
+can be deleted, and no others.
 """
 
 from __future__ import annotations
@@ -33,15 +34,18 @@ if TYPE_CHECKING:
     from semantik_pipeline.plugins.host import PluginHost
     from semantik_pipeline.settings import Settings, Sync
 
-#: Documents and bytes of one request, at most; a document that is larger goes alone.
+#: Maximum number of documents and bytes per request. A larger document is sent alone.
 DOCUMENTS, BYTES = 200, 16_000_000
 
 KINDS = ("seen", "new", "changed", "unchanged", "skipped", "deleted", "quarantined")
 
 
 class Reader:
-    """What a connector names and fetches, one after the other. ``full``: it named everything there is; ``unread`` is what
-    could not be fetched, which has not vanished."""
+    """Reads the documents of a connector, one after the other.
+
+    ``full``: the connector listed everything that exists. ``unread``: documents that could not be fetched; they still
+    exist at the source, so they must not be deleted.
+    """
 
     def __init__(self, host: PluginHost, connector: ConnectorPlugin) -> None:
         self._host = host
@@ -64,8 +68,8 @@ class Reader:
             except DocumentGone:
                 continue
             except (CredentialsRejected, ServiceUnavailable):
-                raise  # no document is to blame
-            except (PermanentError, TransientError, OSError) as error:  # it harms nobody else
+                raise  # not the fault of one document
+            except (PermanentError, TransientError, OSError) as error:  # affects only this document
                 self.unread.append(one.unique_id)
                 self.problems.append(f"{one.unique_id}: {getattr(error, 'strerror', None) or error}")
         missing = [*getattr(self._connector, "problems", ())]
@@ -74,7 +78,7 @@ class Reader:
 
 @contextmanager
 def reading(settings: Settings, asked: SourceRequest) -> Iterator[Reader]:
-    """A reader of the connector as this machine's plugin state file has it: a disabled one is never imported."""
+    """Yield a reader for a connector, by this host's plugin state file. A disabled connector is never imported."""
     from semantik_pipeline.plugins.host import PluginHost
 
     with (
@@ -87,7 +91,7 @@ def reading(settings: Settings, asked: SourceRequest) -> Iterator[Reader]:
 def upload(
     call: Invocation, client: Client, asked: SourceRequest, collection: str, *, allow_deletions: bool
 ) -> dict[str, Any]:
-    """Give what the path has, delete what it no longer has, wait for both; returns what came of it."""
+    """Upload the documents of the path, delete those that vanished from it, wait for both, and return the result."""
     settings = call.settings()
     began, last = monotonic(), monotonic()
     source = source_of(asked)
@@ -113,7 +117,7 @@ def upload(
 
 
 def _sums(ended: list[dict[str, Any]], reader: Reader, began: float) -> dict[str, Any]:
-    """What came of the operations together, and of what was not given."""
+    """Combine the results of the operations with the skipped and unread documents."""
     documents = _sum(ended, "documents", KINDS)
     chunks = _sum(ended, "chunks", ("total", "embedded", "reused"))
     documents["skipped"] += len(reader.skipped)
@@ -134,7 +138,7 @@ def _sum(ended: list[dict[str, Any]], part: str, names: tuple[str, ...]) -> dict
 
 
 def source_of(asked: SourceRequest) -> str:
-    """What the push source of a path is called there: this host and the path."""
+    """Return the name of the path's push source: this host's name and the path."""
     from socket import gethostname
 
     name = f"{gethostname()}:{asked.name}"
@@ -142,7 +146,7 @@ def source_of(asked: SourceRequest) -> str:
 
 
 def batches(documents: Iterator[IngestedDocument]) -> Iterator[list[IngestedDocument]]:
-    """Documents in the order in which they come, as many together as a request takes."""
+    """Group documents into batches for one request each, in their order."""
     batch: list[IngestedDocument] = []
     size = 0
     for one in documents:
@@ -160,7 +164,7 @@ def _give(client: Client, batch: list[IngestedDocument], collection: str, source
 
     files, about = [], {}
     for number, one in enumerate(batch):
-        name = str(number)  # the id is told beside it: it may be what no file can be called
+        name = str(number)  # the id is sent separately, since it may not be a valid file name
         files.append(Upload(name=name, content=one.body, media_type=one.media_type or "application/octet-stream"))
         about[name] = {"document": one.unique_id, "metadata": one.metadata}
         if one.media_type is not None:
@@ -169,7 +173,7 @@ def _give(client: Client, batch: list[IngestedDocument], collection: str, source
 
 
 def _known(client: Client, collection: str, source: str) -> set[int]:
-    """The push source of this name, if documents were given to it before. The collection is made if there is none."""
+    """Return the ids of the push source with this name (one or none). Creates the collection if it does not exist."""
     if all(row["name"] != collection for row in client.collections.each()):
         client.collections.create(collection)
         return set()
@@ -183,7 +187,10 @@ def _vanished(client: Client, sources: set[int], named: set[str]) -> list[str]:
 
 
 def _delete(client: Client, collection: str, gone: list[str], kept: int, guard: Sync | None) -> list[str]:
-    """Begin to delete what vanished. Raises UsageError where that is more than the guard allows (None: all is)."""
+    """Start deleting documents that vanished. Returns the operations' names.
+
+    Raises UsageError if there are more than ``guard`` allows. None means no limit.
+    """
     if guard and len(gone) > guard.deletion_guard_count and len(gone) > guard.deletion_guard_share * (kept + len(gone)):
         raise UsageError(
             f"{len(gone):,} documents, most of what was uploaded from there, have disappeared. Nothing was deleted.",

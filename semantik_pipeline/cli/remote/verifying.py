@@ -1,4 +1,4 @@
-"""``semantik verify`` by a server, which compares a part at a time."""
+"""``semantik verify`` on a server, which compares one part per request."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from semantik_pipeline.cli.verify import EXAMPLES, WRONG, show_report
 if TYPE_CHECKING:
     from semantik_pipeline.client import Client
 
-#: What the parts of a comparison add up to.
+#: Counts that are summed over the parts of a comparison.
 SUMS = ("documents", "points_expected", "points_found", *WRONG, "pending")
 
 
 @dataclass(kw_only=True)
 class _Compared:
-    """The parts that have come so far."""
+    """The sum of the parts received so far."""
 
     sums: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
@@ -48,8 +48,7 @@ def verify(call: Invocation, client: Client, *, collection: str | None, repair: 
 
 
 def restored(call: Invocation, client: Client, collection: str) -> int:
-    """Have the server write again what the collection's indexes have lost, if they have; returns how many points that
-    were."""
+    """Let the server restore points that the collection's indexes have lost. Returns the number of restored points."""
     lost = _compared(client, [collection], repair=True, lost=True)
     outcomes = {followed(call, client, operation)["outcome"] for operation in lost.operations}
     left = 0 if outcomes <= {"succeeded"} else _compared(client, [collection], repair=False).sums["missing"]
