@@ -23,6 +23,9 @@ from semantik_pipeline.errors import PipelineError, SettingsError, StorageFull, 
 #: clock of another host may be ahead. Maintenance removes a body later that was too young when its document went.
 GRACE = 3600.0
 
+#: Number of concurrent calls to a store that is not a folder of this machine.
+REMOTE_CALLS = 16
+
 #: Bytes of a body in one request to the store, if the body is read piece by piece.
 PIECE = 2**20
 
@@ -49,6 +52,8 @@ class Blobs:
         except (ImportError, ValueError) as error:
             raise SettingsError(f"blob.url is {url}: {error}", _INSTALL if "s3" in url[:4] else None) from error
         self._local = "file" in _protocols(self._fs)
+        #: Number of calls that are worth making at the same time: a bucket answers after a round trip, a folder at once.
+        self.concurrency = 1 if self._local else REMOTE_CALLS
         self._flat = not _FLAT.isdisjoint(_protocols(self._fs))
 
     @property

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from semantik_pipeline import logs
-from semantik_pipeline.contracts.media_names import is_text_type
-from semantik_pipeline.errors import ChildError, ChildOutOfMemory, LeaseLost, PermanentError, SkipDocument
+from semantik_pipeline.errors import ChildError, ChildOutOfMemory, LeaseLost, SkipDocument
 from semantik_pipeline.ledger import Transaction
 from semantik_pipeline.ledger.database.bulk import pools
 from semantik_pipeline.ledger.documents import content
@@ -18,34 +18,26 @@ from semantik_pipeline.ledger.ingestion import revisions
 from semantik_pipeline.ledger.queue import bulk_moves, work
 from semantik_pipeline.ledger.queue.work import UNREAD, Claim, Unit
 from semantik_pipeline.plugins.child_errors import rebuild
+from semantik_pipeline.stages.chunk_jobs import Job, jobs, parse_key_of
 from semantik_pipeline.stages.chunk_reuse import find_twins, rows_of
 from semantik_pipeline.stages.chunk_rows import chunk_rows, title_of
 from semantik_pipeline.stages.claims import READY, Claims, Held
+from semantik_pipeline.stages.concurrency import map_in_order
 from semantik_pipeline.stages.embed_service import embed_service
 from semantik_pipeline.stages.embedder_errors import leave
 from semantik_pipeline.stages.journal import about
-from semantik_pipeline.stages.parsing import Chunked, ChunkRequest, choose_parser, chosen, parse_and_chunk, plugins_of
+from semantik_pipeline.stages.parsing import Chunked, ChunkRequest, choose_parser, parse_and_chunk, plugins_of
 from semantik_pipeline.stages.unit_errors import fail, lacks, told
 
 if TYPE_CHECKING:
     from semantik_pipeline.ledger.catalog.collections import Generation
     from semantik_pipeline.runtime import Runtime
-    from semantik_pipeline.settings import Child
 
 #: Maximum number of chunk rows written by one transaction, so that nobody waits long for the ledger.
 ROWS = 2000
 
 #: Bytes of documents that one request gives to a child together. A larger document goes alone.
 TOGETHER = 512_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """A unit with the request for its child."""
-
-    unit: Unit
-    parse_key: str
-    request: ChunkRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +89,7 @@ def _pieces(runtime: Runtime, held: Held) -> Iterator[Piece]:
     for pool in pools([((units[key], twin), twin.chunks) for key, twin in twins.items()], ROWS):
         take_over = partial(_take_over, runtime, held.claim, pool, left)
         yield Piece(units=[unit for unit, _ in pool], work=take_over)
-    for group in groups(_jobs(runtime, held, left)):
+    for group in groups(jobs(runtime, held, left)):
         yield Piece(units=[job.unit for job in group], work=partial(_run_group, runtime, held, group))
 
 
@@ -121,7 +113,7 @@ def _twins(runtime: Runtime, units: Mapping[tuple[int, int], Unit]) -> dict[tupl
     found: dict[tuple[int, int], Twin] = {}
     for key, twins in find_twins(runtime, list(units.values())).items():
         try:
-            parse_key = _parse_key(runtime, units[key])[1] if twins else None
+            parse_key = parse_key_of(runtime, units[key])[1] if twins else None
         except Exception:  # it fails again when the unit is parsed, and is recorded there
             continue
         twin = next((one for one in twins if one.parse_key == parse_key), None)
@@ -140,51 +132,6 @@ def _take_over(runtime: Runtime, claim: Claim, twins: Sequence[tuple[Unit, Twin]
         if unit.key in rows
     ]
     _save(runtime, claim, done)
-
-
-def _jobs(runtime: Runtime, held: Held, units: Sequence[Unit]) -> Iterator[Job]:
-    """Yield a job for each unit. A unit for which none can be made fails alone."""
-    for unit in units:
-        try:
-            yield _job(runtime, unit)
-        except Exception as error:
-            fail(runtime, held.claim, [unit], error, alone=True)
-
-
-def _job(runtime: Runtime, unit: Unit) -> Job:
-    config = runtime.generation(unit.generation_id).config
-    _refuse_large(unit, runtime.settings.child)
-    parser, parse_key = _parse_key(runtime, unit)
-    parsed = runtime.blobs.get_parsed(parse_key)
-    body = None if parsed else _raw_body(runtime, unit)
-    request = ChunkRequest(
-        content=body,
-        parsed=parsed,
-        file_path=unit.file_path,
-        media_type=unit.media_type,
-        metadata=unit.metadata,
-        **plugins_of(config, parser),
-    )
-    return Job(unit=unit, parse_key=parse_key, request=request)
-
-
-def _parse_key(runtime: Runtime, unit: Unit) -> tuple[str, str]:
-    """Return the unit's parser and the key of the stored parse of its body."""
-    parsers, generation = runtime.host.registry.of_kind("parser"), runtime.generation(unit.generation_id)
-    place = {"media_type": unit.media_type, "file_path": unit.file_path}
-    return chosen(parsers, generation.config, generation.fingerprints, unit.content_hash, **place)
-
-
-def _refuse_large(unit: Unit, limits: Child) -> None:
-    """Raise PermanentError for a document that would keep a child busy for minutes or that no child can hold."""
-    named = {"max_bytes": limits.max_bytes}
-    if is_text_type(unit.media_type or ""):
-        named["max_text_bytes"] = limits.max_text_bytes
-    for name, limit in named.items():
-        if unit.size is not None and unit.size > limit:
-            what = "texts" if name == "max_text_bytes" else "documents"
-            hint = f"Raise child.{name} and run `semantik documents retry`, or exclude it."
-            raise PermanentError(f"It has {unit.size:,} bytes; the limit of {what} is {limit:,}.", hint)
 
 
 def prepare(runtime: Runtime, generation: Generation) -> None:
@@ -209,15 +156,6 @@ def prepare(runtime: Runtime, generation: Generation) -> None:
     [answer] = runtime.children.run(parse_and_chunk, [request], deadline=deadline, services=services)
     if isinstance(answer, bytes):
         raise rebuild(answer)
-
-
-def _raw_body(runtime: Runtime, unit: Unit) -> bytes:
-    body = runtime.blobs.get_raw(unit.content_hash or "")
-    if body is None:
-        with runtime.ledger.write() as tx:
-            revisions.forget_hint(tx, unit.document_id, unit.revision)  # so that the next sync fetches it again
-        raise PermanentError("Its stored body is missing.", "Sync its source again: `semantik index` fetches it again.")
-    return body
 
 
 def _run_group(runtime: Runtime, held: Held, group: list[Job]) -> None:
@@ -265,6 +203,7 @@ def _next_stage(runtime: Runtime, unit: Unit) -> str:
 
 def _settle(runtime: Runtime, claim: Claim, group: list[Job], answers: list[Chunked | BaseException]) -> None:
     """Save the chunked documents, a small group in one transaction, and record the failed ones."""
+    _store_parses(runtime, group, answers)
     done: list[Chunks] = []
     titles: list[tuple[int, int, str | None]] = []
     for job, answer in zip(group, answers, strict=True):
@@ -274,13 +213,21 @@ def _settle(runtime: Runtime, claim: Claim, group: list[Job], answers: list[Chun
         elif isinstance(answer, BaseException):
             fail(runtime, claim, [unit], answer, alone=True)
         else:
-            if answer.packed is not None:
-                runtime.blobs.put_packed(job.parse_key, answer.packed)
             rows = chunk_rows(runtime.generation(unit.generation_id), unit, answer)
             if (title := title_of(unit.metadata, answer.title)) != unit.title:
                 titles.append((unit.document_id, unit.revision, title))
             done.append(Chunks(unit=unit, parse_key=job.parse_key, text_hash=answer.text_hash, rows=rows))
     _save(runtime, claim, done, titles)
+
+
+def _store_parses(runtime: Runtime, group: list[Job], answers: list[Chunked | BaseException]) -> None:
+    parses = [
+        (job.parse_key, answer.packed)
+        for job, answer in zip(group, answers, strict=True)
+        if isinstance(answer, Chunked) and answer.packed is not None
+    ]
+    stored = map_in_order(lambda parse: runtime.blobs.put_packed(*parse), parses, threads=runtime.blobs.concurrency)
+    deque(stored, maxlen=0)
 
 
 def _save(

@@ -64,7 +64,7 @@ class Comparison:
         found = Compared()
         same: list[tuple[Known, Arrival]] = []
         changed = self._changed(batch, before, found)
-        for name, reference, fetched in fetch_all(self.runtime, self.connector, self.claim, self.hold, changed):
+        for (name, reference), fetched in fetch_all(self.runtime, self.connector, self.claim, self.hold, changed):
             known = before.get(name)
             if isinstance(fetched, Unread):
                 self._unread(found, known, name, reference, fetched)

@@ -19,6 +19,7 @@ from semantik_pipeline.ledger.documents import content
 from semantik_pipeline.ledger.queue import bulk_moves, work
 from semantik_pipeline.ledger.queue.keys import by_generation
 from semantik_pipeline.ledger.queue.work import Claim, Unit
+from semantik_pipeline.stages.bodies import read_ahead
 from semantik_pipeline.stages.claims import READY, Claims, Held
 from semantik_pipeline.stages.embedder_errors import leave
 from semantik_pipeline.stages.extracting import extract_texts, merged
@@ -209,22 +210,22 @@ def _document_pools(
     """
     with runtime.ledger.read() as tx:
         there = content.load_extractions(tx, [(unit.text_hash, fingerprint) for unit in units if unit.text_hash])
+    new = [unit for unit in units if unit.text_hash and unit.parse_key and (unit.text_hash, fingerprint) not in there]
+
+    def text_of(unit: Unit) -> str | None:
+        parsed = runtime.blobs.get_parsed(unit.parse_key or "")
+        return None if parsed is None else parsed.text
+
     pool = Pool()
-    for unit in [*units]:
-        if not unit.text_hash or (unit.text_hash, fingerprint) in there:
-            continue
-        try:
-            parsed = runtime.blobs.get_parsed(unit.parse_key) if unit.parse_key else None
-        except Exception as error:
-            fail(runtime, claim, [unit], error, alone=True)
+    for unit, text in read_ahead(runtime, new, text_of):
+        if isinstance(text, Exception):
+            fail(runtime, claim, [unit], text, alone=True)
             units[:] = [one for one in units if one.key != unit.key]
-            continue
-        if parsed is None:
-            continue
-        pool.add(unit, unit.text_hash, parsed.text)
-        if pool.full:
-            yield pool
-            pool = Pool()
+        elif text is not None:
+            pool.add(unit, unit.text_hash or "", text)
+            if pool.full:
+                yield pool
+                pool = Pool()
     if pool.texts:
         yield pool
 

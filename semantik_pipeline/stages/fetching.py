@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +21,7 @@ from semantik_pipeline.errors import (
 from semantik_pipeline.ledger.ingestion.sync import Arrival, SourceClaim
 from semantik_pipeline.ledger.queue.leases import Hold
 from semantik_pipeline.stages.arrivals import arrival_of, without_content
+from semantik_pipeline.stages.concurrency import map_in_order
 from semantik_pipeline.stages.unit_errors import describe, told
 
 if TYPE_CHECKING:
@@ -32,11 +30,8 @@ if TYPE_CHECKING:
 #: Number of tries of one document within a slice before it counts as unread. The next sync tries it again.
 FETCHES = 3
 
-#: Bytes of documents that are fetched concurrently, by the sizes in their references. A larger document is fetched alone.
+#: Bytes of documents that are fetched, or stored, concurrently. A larger document is handled alone.
 BYTES = 64 * 2**20
-
-#: Documents per thread that are waiting for a slower one before them, since results come in the order of references.
-AHEAD = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,66 +41,75 @@ class Unread:
     error: Exception
 
 
-#: What :func:`fetch` returns.
+#: A name from the batch, and the document that the source calls by it.
+Named = tuple[str, DocumentReference]
+
+#: What becomes of a reference; None if its document is gone.
 Fetched = Arrival | Unread | None
 
 
 def fetch_all(
-    runtime: Runtime,
-    connector: ConnectorPlugin,
-    claim: SourceClaim,
-    hold: Hold,
-    wanted: Iterable[tuple[str, DocumentReference]],
-) -> Iterator[tuple[str, DocumentReference, Fetched]]:
-    """Yield each name and reference with what :func:`fetch` returned, in the order of ``wanted``.
+    runtime: Runtime, connector: ConnectorPlugin, claim: SourceClaim, hold: Hold, wanted: Iterable[Named]
+) -> Iterator[tuple[Named, Fetched]]:
+    """Fetch documents and store their bodies. Yields what became of each reference, in the order of ``wanted``.
 
     As many fetches run concurrently as the connector allows (``FETCH_CONCURRENCY``), within :data:`BYTES`. ``wanted``
     is read only as far as there is room, so a caller can end it early. The first error stops all further fetches; it is
     raised after the running ones have ended.
     """
-    threads = max(1, connector.FETCH_CONCURRENCY)
-    if threads == 1:
-        for name, reference in wanted:
-            yield name, reference, fetch(runtime, connector, claim, hold, name, reference)
+
+    def read(named: Named) -> _Unstored | Fetched:
+        return _read(runtime, connector, claim, hold, *named)
+
+    def store(item: tuple[Named, _Unstored | Fetched]) -> Fetched:
+        found = item[1]
+        if not isinstance(found, _Unstored):
+            return found
+        runtime.blobs.put_raw(found.key, found.body)
+        hold.touch()
+        return found.arrival
+
+    threads = connector.FETCH_CONCURRENCY
+    if threads > 1:
+        unknown = BYTES // threads
+
+        def declared(named: Named) -> int:
+            return named[1].size or unknown
+
+        def both(named: Named) -> Fetched:
+            return store((named, read(named)))
+
+        yield from map_in_order(both, wanted, threads=threads, size=declared, limit=BYTES)
         return
-    running: deque[tuple[str, DocumentReference, Future[Fetched]]] = deque()
-    size_of_unknown = BYTES // threads
-    size = 0  # of all that are running
-
-    def first() -> tuple[str, DocumentReference, Fetched]:
-        nonlocal size
-        name, reference, future = running[0]
-        fetched = future.result()
-        running.popleft()
-        size -= reference.size or size_of_unknown
-        return name, reference, fetched
-
-    with ThreadPoolExecutor(threads, thread_name_prefix="semantik-fetch") as pool:
-        try:
-            for name, reference in wanted:
-                more = reference.size or size_of_unknown
-                while running and (len(running) >= threads * AHEAD or size + more > BYTES):
-                    yield first()
-                log_context = copy_context()
-                future = pool.submit(log_context.run, fetch, runtime, connector, claim, hold, name, reference)
-                running.append((name, reference, future))
-                size += more
-            while running:
-                yield first()
-        finally:
-            for *_, future in running:
-                future.cancel()
+    # One at a time and in order, as the connector expects; the next one is fetched while bodies are stored.
+    documents = ((named, read(named)) for named in wanted)
+    stored = map_in_order(store, documents, threads=runtime.blobs.concurrency, size=_size, limit=BYTES)
+    yield from ((named, fetched) for (named, _), fetched in stored)
 
 
-def fetch(
+@dataclass(frozen=True, kw_only=True)
+class _Unstored:
+    """A fetched document whose body is not stored yet, by its content hash."""
+
+    arrival: Arrival
+    key: str
+    body: bytes
+
+
+def _size(item: tuple[Named, _Unstored | Fetched]) -> int:
+    found = item[1]
+    return len(found.body) if isinstance(found, _Unstored) else 0
+
+
+def _read(
     runtime: Runtime,
     connector: ConnectorPlugin,
     claim: SourceClaim,
     hold: Hold,
     name: str,
     reference: DocumentReference,
-) -> Fetched:
-    """Fetch one document and store its body. Returns None if the document is gone.
+) -> _Unstored | Fetched:
+    """Ask the source for one document. Returns None if the document is gone.
 
     A document without a body that could be indexed is an Arrival that gives the reason.
     """
@@ -113,9 +117,8 @@ def fetch(
         hold.check()
         try:
             document = runtime.host.call(connector.fetch, reference).check()
-            runtime.blobs.put_raw(document.content_hash, document.body)
-            hold.touch()
-            return arrival_of(name, document, reference)
+            arrival = arrival_of(name, document, reference)
+            return _Unstored(arrival=arrival, key=document.content_hash, body=document.body)
         except DocumentGone:
             return None
         except SkipDocument as skip:

@@ -11,7 +11,7 @@ from semantik_pipeline.documents import Complete, DocumentReference, IngestedDoc
 from semantik_pipeline.errors import ServiceUnavailable
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on
-from semantik_pipeline.stages import fetching
+from semantik_pipeline.stages import concurrency, fetching
 
 TEXTS = {f"t{number:02}": f"text number {number}" for number in range(40)}
 
@@ -91,5 +91,5 @@ def test_a_source_that_goes_away_ends_the_slice_after_what_is_in_progress(make_p
     pipeline.index(SourceRequest(connector="fake-connector", name="fake", config={"documents": TEXTS}), run=False)
     work_on(pipeline.runtime, "sync")
     assert fetches.running == 0, "nothing is fetched for a slice that has ended"
-    assert fetches.started <= 2 + 4 * fetching.AHEAD, "nothing beyond the window was begun"
+    assert fetches.started <= 2 + 4 * concurrency.AHEAD, "nothing beyond the window was begun"
     assert pipeline.stages() == {}, "the batch was not written in part"

@@ -14,7 +14,7 @@ from semantik_pipeline.ledger.documents import content
 from semantik_pipeline.ledger.tables import chunks, work
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on
-from semantik_pipeline.stages import chunk
+from semantik_pipeline.stages import chunk, chunk_jobs
 from semantik_pipeline.stages.claims import Held
 
 LEDGERS = ("sqlite", "postgres")
@@ -100,7 +100,7 @@ def test_a_process_that_is_to_end_takes_nothing_over_any_more(pipe, written, mon
 
 
 def test_a_document_that_can_not_be_taken_over_fails_alone(pipe, monkeypatch) -> None:
-    parse_key, failed = chunk._parse_key, []
+    parse_key, failed = chunk.parse_key_of, []
 
     def failing(runtime: Any, unit: Any) -> tuple[str, str]:
         if unit.unique_id == "d03":
@@ -108,7 +108,8 @@ def test_a_document_that_can_not_be_taken_over_fails_alone(pipe, monkeypatch) ->
             raise RuntimeError("a parser's list of media types is no list")
         return parse_key(runtime, unit)
 
-    monkeypatch.setattr(chunk, "_parse_key", failing)
+    for module in (chunk, chunk_jobs):
+        monkeypatch.setattr(module, "parse_key_of", failing)
     work_on(pipe.runtime, "chunk")
     assert failed and waiting(pipe) == 0
     with pipe.runtime.ledger.read() as tx:

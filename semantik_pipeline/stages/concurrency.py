@@ -1,0 +1,59 @@
+"""Calls that wait for servers, run concurrently, with their results in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+#: Results per thread that wait for a slower one before them.
+AHEAD = 4
+
+
+def map_in_order(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    threads: int,
+    size: Callable[[Item], int] = lambda item: 0,
+    limit: int = 0,
+) -> Iterator[tuple[Item, Result]]:
+    """Yield each item with ``function(item)``, in the order of ``items``, with up to ``threads`` calls at a time.
+
+    With one thread, each call runs in the calling thread when its result is asked for. With more, ``items`` is read
+    ahead only as far as there is room: ``threads * AHEAD`` items, whose ``size`` is ``limit`` bytes together at most (a
+    larger item is alone). The first error stops all further calls; it is raised after the running ones have ended.
+    """
+    if threads <= 1:
+        for item in items:
+            yield item, function(item)
+        return
+    running: deque[tuple[Item, Future[Result]]] = deque()
+    held = 0  # bytes of all items in running
+
+    def first() -> tuple[Item, Result]:
+        nonlocal held
+        item, future = running[0]
+        result = future.result()
+        running.popleft()
+        held -= size(item)
+        return item, result
+
+    with ThreadPoolExecutor(threads, thread_name_prefix="semantik-concurrent") as pool:
+        try:
+            for item in items:
+                while running and (len(running) >= threads * AHEAD or held + size(item) > limit):
+                    yield first()
+                log_context = copy_context()
+                running.append((item, pool.submit(log_context.run, function, item)))
+                held += size(item)
+            while running:
+                yield first()
+        finally:
+            for _, future in running:
+                future.cancel()
