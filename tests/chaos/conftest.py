@@ -16,6 +16,7 @@ from kombu import Connection
 
 from semantik_pipeline.pipeline import QUEUES
 from semantik_pipeline.testing.qdrant_double import QdrantDouble
+from tests.chaos.account import record_charges
 from tests.chaos.fleet import Fleet
 from tests.chaos.servers import OwnPostgres, OwnRedis, RelayedRabbit, answers
 from tests.conftest import missing_server
@@ -28,7 +29,7 @@ BUDGET = 20 * 60.0
 BEGAN = pytest.StashKey[float]()
 
 
-def until(item: pytest.Item) -> float:
+def deadline_of(item: pytest.Item) -> float:
     """Return the time.monotonic() at which the time for all long proofs is over; infinity for a short proof."""
     if item.get_closest_marker("chaos") is None:
         return float("inf")
@@ -37,26 +38,26 @@ def until(item: pytest.Item) -> float:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Fail a proof that would begin too late. A running proof fails in its next wait instead (``Fleet.until``)."""
-    if time.monotonic() > until(item):
+    """Fail a proof that would begin too late. A running proof fails in its next wait instead (``Fleet.deadline``)."""
+    if time.monotonic() > deadline_of(item):
         pytest.fail(f"not begun: the {BUDGET / 60:.0f} minutes of all proofs together are over", pytrace=False)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Report the seconds of each proof, including its servers and fleet, and the values it recorded."""
     seconds: dict[str, float] = defaultdict(float)
-    told: dict[str, list[str]] = defaultdict(list)
+    recorded: dict[str, list[str]] = defaultdict(list)
     for reports in terminalreporter.stats.values():
         for report in reports:
             name = getattr(report, "nodeid", "")
             if "tests/chaos/" in name and hasattr(report, "duration"):
                 seconds[name.rpartition("::")[2]] += report.duration
                 if report.when == "call":
-                    told[name.rpartition("::")[2]] += [f"{what}: {value}" for what, value in report.user_properties]
+                    recorded[name.rpartition("::")[2]] += [f"{what}: {value}" for what, value in report.user_properties]
     if seconds:
         terminalreporter.section("seconds of each proof")
         for name, spent in sorted(seconds.items(), key=lambda one: -one[1]):
-            terminalreporter.line("; ".join([f"{spent:7.1f}  {name}", *told[name]]))
+            terminalreporter.line("; ".join([f"{spent:7.1f}  {name}", *recorded[name]]))
         terminalreporter.line(f"{sum(seconds.values()):7.1f}  together; the long ones may take {BUDGET:.0f}")
 
 
@@ -135,7 +136,11 @@ def qdrant() -> Iterator[QdrantDouble]:
 
 @pytest.fixture
 def make_fleet(
-    request: pytest.FixtureRequest, tmp_path: Path, installed_fakes: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    installed_fakes: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
 ) -> Iterator[Callable[..., Fleet]]:
     """``make_fleet(database=url, broker=url, qdrant=url)`` creates a fleet; its processes are ended after the test."""
     monkeypatch.syspath_prepend(str(installed_fakes))
@@ -144,10 +149,9 @@ def make_fleet(
         stack.callback(signal.signal, signal.SIGHUP, signal.signal(signal.SIGHUP, signal.SIG_DFL))
 
         def make(**urls: str) -> Fleet:
-            fleet = Fleet(tmp_path, installed_fakes, **urls)
-            fleet.until = until(request.node)
-            fleet.record = lambda what, value: request.node.user_properties.append((what, value))
+            fleet = Fleet(tmp_path, installed_fakes, urls, deadline=deadline_of(request.node), record=record_property)
             stack.callback(fleet.close)
+            record_charges(fleet.ledger)
             return fleet
 
         yield make

@@ -1,6 +1,6 @@
 """Long tests of a fleet under faults: workers die, hang and are replaced; brokers lose messages; servers go away.
 
-Each ends with the fleet's account (:meth:`Fleet.account`): every document is accounted for, ledger and store agree
+Each ends with the fleet's account (``account.py``): every document is accounted for, ledger and store agree
 point by point, nothing was embedded twice except pools in flight, and no attempt was charged to an innocent document.
 They run with `make chaos`; short tests that combine the same faults are in ``test_short_nights.py``.
 """
@@ -15,17 +15,18 @@ from statistics import median
 
 import pytest
 
-from tests.chaos.fleet import (
+from tests.chaos.account import check_account, check_store, check_vectors
+from tests.chaos.corpora import edits_meanwhile, json_lines, make_corpus
+from tests.chaos.leases import held_by, wait_until_taken_up
+from tests.chaos.operations import begin, in_mid_run, progress_of, ring_more, wait, wait_until_indexed
+from tests.chaos.scenarios import (
     LONG,
-    begun,
-    edited,
-    finish,
-    json_lines,
-    make_corpus,
-    poisoned,
+    begin_run,
+    finish_run,
+    freeze_in_every_stage,
     ready_meanwhile,
-    stopped_in_every_stage,
-    vectors_are_of_their_generations,
+    run_with_poison,
+    sync_again,
 )
 from tests.chaos.servers import until
 
@@ -44,7 +45,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 def test_a_random_worker_dies_every_three_seconds(make_fleet, postgres_url, brokers, broker, qdrant, tmp_path):
     fleet = make_fleet(database=postgres_url, broker=brokers(broker), qdrant=qdrant.url)
     fleet.configure(sleep_ms_per_text=SLOW)
-    operation = begun(fleet, tmp_path, workers=3, documents=DOCUMENTS)
+    operation = begin_run(fleet, tmp_path, workers=3, documents=DOCUMENTS)
     kills_end = time.monotonic() + 45
 
     def strike() -> None:
@@ -52,7 +53,7 @@ def test_a_random_worker_dies_every_three_seconds(make_fleet, postgres_url, brok
             fleet.kill(random.choice(fleet.workers))
             fleet.start_worker()
 
-    finish(fleet, operation, documents=DOCUMENTS, disturb=strike)
+    finish_run(fleet, operation, documents=DOCUMENTS, disturb=strike)
     assert fleet.kills >= 5
 
 
@@ -64,18 +65,18 @@ def test_the_units_of_a_dead_worker_are_taken_up_within_30_s(
     The summary records when the last was taken up. Meanwhile all workers receive the same bells.
     """
     fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
-    operation = begun(fleet, tmp_path, workers=2, documents=DOCUMENTS)
-    fleet.ring_twice()
+    operation = begin_run(fleet, tmp_path, workers=2, documents=DOCUMENTS)
+    ring_more(fleet)
     victim = fleet.workers[0]
-    until(lambda: len(fleet.held_by(victim.pid)) > 1, "the victim holds something")
+    until(lambda: len(held_by(fleet.ledger, victim.pid)) > 1, "the victim holds something")
     fleet.kill(victim)
     fleet.start_worker()
-    fleet.ring_twice()
-    taken = fleet.taken_up(victim.pid, first=30, last=200)
+    ring_more(fleet)
+    taken = wait_until_taken_up(fleet.ledger, victim.pid, first=30, last=200)
     record_property(
         "taken up", f"{len(taken)} units, the first after {taken[0]:.0f} s, the last after {taken[-1]:.0f} s"
     )
-    finish(fleet, operation, documents=DOCUMENTS, disturb=fleet.ring_twice, every=2.0)
+    finish_run(fleet, operation, documents=DOCUMENTS, disturb=partial(ring_more, fleet), every=2.0)
 
 
 @pytest.mark.parametrize("name", ["redis", "rabbitmq"])
@@ -83,40 +84,37 @@ def test_the_broker_forgets_everything_and_is_away_for_20_s(make_fleet, postgres
     broker = unsteady(name)
     fleet = make_fleet(database=postgres_url, broker=broker.url, qdrant=qdrant.url)
     fleet.configure(sleep_ms_per_text=SLOW)
-    operation = begun(fleet, tmp_path, workers=2, documents=DOCUMENTS)
+    operation = begin_run(fleet, tmp_path, workers=2, documents=DOCUMENTS)
     broker.forget()
     time.sleep(5)
-    fleet.in_mid_run(operation, DOCUMENTS)
-    broker.stop()
-    time.sleep(20)
-    broker.start()
-    fleet.in_mid_run(operation, DOCUMENTS)
-    finish(fleet, operation, documents=DOCUMENTS)
+    with in_mid_run(fleet, operation, DOCUMENTS):
+        broker.stop()
+        time.sleep(20)
+        broker.start()
+    finish_run(fleet, operation, documents=DOCUMENTS)
 
 
 def test_postgres_restarts_in_mid_run(own_postgres, make_fleet, redis, qdrant, tmp_path):
     fleet = make_fleet(database=own_postgres.url, broker=redis.url, qdrant=qdrant.url)
     fleet.configure(sleep_ms_per_text=SLOW)
-    operation = begun(fleet, tmp_path, workers=2, documents=DOCUMENTS)
+    operation = begin_run(fleet, tmp_path, workers=2, documents=DOCUMENTS)
     for _ in range(3):
-        fleet.in_mid_run(operation, DOCUMENTS)
-        own_postgres.restart()
-        time.sleep(6)
-    fleet.in_mid_run(operation, DOCUMENTS)
-    finish(fleet, operation, documents=DOCUMENTS, cut=3 * 2)
+        with in_mid_run(fleet, operation, DOCUMENTS):
+            own_postgres.restart()
+            time.sleep(6)
+    finish_run(fleet, operation, documents=DOCUMENTS, interruptions=3 * 2)
 
 
 def test_the_store_is_away_for_20_s_and_then_slow(make_fleet, postgres_url, redis, qdrant, tmp_path):
     fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
-    operation = begun(fleet, tmp_path, workers=2, documents=DOCUMENTS)
-    fleet.in_mid_run(operation, DOCUMENTS)
-    qdrant.away = True
-    time.sleep(20)
-    fleet.in_mid_run(operation, DOCUMENTS)
+    operation = begin_run(fleet, tmp_path, workers=2, documents=DOCUMENTS)
+    with in_mid_run(fleet, operation, DOCUMENTS):
+        qdrant.away = True
+        time.sleep(20)
     qdrant.away, qdrant.delay = False, 0.5
     time.sleep(20)
     qdrant.delay = 0.0
-    finish(fleet, operation, documents=DOCUMENTS)
+    finish_run(fleet, operation, documents=DOCUMENTS)
 
 
 def test_workers_stop_past_their_leases_and_go_on(make_fleet, postgres_url, redis, qdrant, tmp_path):
@@ -125,17 +123,15 @@ def test_workers_stop_past_their_leases_and_go_on(make_fleet, postgres_url, redi
     fleet.environment |= {"SEMANTIK_WORK_LEASE": "4", "SEMANTIK_WORK_LEASE_RENEWAL": "1"}
     fleet.configure(sleep_ms_per_text=5, extractor_ms=10)  # slow enough to meet all stages in one run
     fleet.start_scheduler()
-    for _ in range(3):
-        fleet.start_worker()
-    fleet.ready(3)
-    operation = fleet.begin(make_corpus(tmp_path / "corpus", DOCUMENTS))
-    stopped_in_every_stage(fleet, operation)
-    finish(fleet, operation, documents=DOCUMENTS)
+    fleet.start_workers(3)
+    operation = begin(fleet, make_corpus(tmp_path / "corpus", DOCUMENTS))
+    freeze_in_every_stage(fleet, operation)
+    finish_run(fleet, operation, documents=DOCUMENTS)
 
 
 def test_a_poison_document_kills_its_process_each_time(make_fleet, postgres_url, redis, qdrant, tmp_path):
     fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
-    poisoned(fleet, tmp_path, documents=DOCUMENTS)
+    run_with_poison(fleet, tmp_path, documents=DOCUMENTS)
 
 
 def test_a_rolling_restart_with_a_changed_plugin_state(make_fleet, postgres_url, redis, qdrant, tmp_path):
@@ -147,31 +143,31 @@ def test_a_rolling_restart_with_a_changed_plugin_state(make_fleet, postgres_url,
     fleet.start_scheduler()
     fleet.configure(sleep_ms_per_text=SLOW)
     fleet.start_supervisor("--profile", "all", "--processes", "2")
-    fleet.ready(2)
-    operation = fleet.begin(make_corpus(tmp_path / "corpus", DOCUMENTS))
-    fleet.until_indexed(operation, 100)
+    fleet.wait_until_ready(2)
+    operation = begin(fleet, make_corpus(tmp_path / "corpus", DOCUMENTS))
+    wait_until_indexed(fleet, operation, 100)
     before = {worker["id"] for worker in fleet.status()}
     newer = fleet.folder / "embedded by the new processes.log"
     fleet.configure(salt="other", sleep_ms_per_text=SLOW, log_path=str(newer))
     stale = fleet.status()
     assert not any(worker["plugin_state_current"] for worker in stale)
-    with ready_meanwhile(fleet) as ready:
-        fleet.semantik("fleet", "restart", timeout=120)
-    assert min(ready) >= 1, "one restarts at a time"
-    after = [worker for worker in fleet.status() if worker["state"] == "ready"]
-    assert len(after) == 2 and not before & {worker["id"] for worker in after}
-    assert all(worker["plugin_state_current"] for worker in after)
-    fleet.in_mid_run(operation, DOCUMENTS)
-    finish(fleet, operation, documents=DOCUMENTS)
+    with in_mid_run(fleet, operation, DOCUMENTS):
+        with ready_meanwhile(fleet) as ready:
+            fleet.semantik("fleet", "restart", timeout=120)
+        assert min(ready) >= 1, "one restarts at a time"
+        after = [worker for worker in fleet.status() if worker["state"] == "ready"]
+        assert len(after) == 2 and not before & {worker["id"] for worker in after}
+        assert all(worker["plugin_state_current"] for worker in after)
+    finish_run(fleet, operation, documents=DOCUMENTS)
     assert fleet.log.read_text() and newer.read_text(), "old and new processes embedded"
-    vectors_are_of_their_generations(fleet, qdrant)
+    check_vectors(fleet, qdrant)
 
 
 def test_a_plugin_that_is_disabled_blocks_the_operation_until_it_is_back(
     make_fleet, postgres_url, redis, qdrant, tmp_path
 ):
     fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
-    operation = begun(fleet, tmp_path, workers=1, documents=300)
+    operation = begin_run(fleet, tmp_path, workers=1, documents=300)
     state_file = fleet.folder / "data" / "plugins.json"
     state = json.loads(state_file.read_text())
     state_file.write_text(json.dumps({**state, "disabled_ids": ["fake-embedder"]}))
@@ -182,7 +178,7 @@ def test_a_plugin_that_is_disabled_blocks_the_operation_until_it_is_back(
     until(lambda: "fake-embedder" in str(shown()["reason"]), "its operation blocked", 60)
     state_file.write_text(json.dumps(state))
     fleet.replace_all()
-    finish(fleet, operation, documents=300)
+    finish_run(fleet, operation, documents=300)
 
 
 def test_a_small_source_is_not_starved_by_a_large_one(
@@ -197,66 +193,68 @@ def test_a_small_source_is_not_starved_by_a_large_one(
     """
     fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
     fleet.start_scheduler()
-    for _ in range(2):
-        fleet.start_worker()
-    fleet.ready(2)
+    fleet.start_workers(2)
 
-    def seconds(name: str, parts: int = 20) -> float:
-        source = json_lines(tmp_path, name, SMALL, parts=parts)
+    def seconds(name: str, chunks: int = 20) -> float:
+        source = json_lines(tmp_path, name, SMALL, chunks=chunks)
         began = time.monotonic()
-        assert fleet.wait(fleet.begin_source(source), 120).outcome == "succeeded"
+        assert wait(fleet, begin(fleet, source), 120).outcome == "succeeded"
         return time.monotonic() - began
 
-    def thrice(name: str, parts: int = 20) -> list[float]:
-        return [seconds(f"{name}{turn}", parts) for turn in range(3)]
+    def thrice(name: str, chunks: int = 20) -> list[float]:
+        return [seconds(f"{name}{turn}", chunks) for turn in range(3)]
 
     def end(large: int) -> int:
-        """Cancel it while it runs; return how many of its documents were seen."""
-        assert fleet.progress(large).state == "running"
+        """Cancel the sync of a large source, which must still run; return how many of its documents were seen."""
+        assert progress_of(fleet, large).state == "running"
         fleet.semantik("operations", "cancel", str(large))
-        ended = fleet.wait(large, 120)
+        ended = wait(fleet, large, 120)
         assert ended.outcome == "cancelled"
         return ended.seen
 
     seconds("warm")
-    alone, alike_alone = thrice("alone"), thrice("alikealone", parts=1)
+    alone, alike_alone = thrice("alone"), thrice("alikealone", chunks=1)
     alike, seen = [], 0
     for turn in range(3):
-        large = fleet.begin_source(json_lines(tmp_path, f"large{turn}", LARGE))
-        alike.append(seconds(f"alike{turn}", parts=1))
+        large = begin(fleet, json_lines(tmp_path, f"large{turn}", LARGE))
+        alike.append(seconds(f"alike{turn}", chunks=1))
         seen += end(large)
-    large = fleet.begin_source(json_lines(tmp_path, "large", LARGE))
+    large = begin(fleet, json_lines(tmp_path, "large", LARGE))
     together = seconds("together")
-    fleet.until_indexed(large, SMALL * 2)
-    later, alike_later = thrice("later"), thrice("alikelater", parts=1)
+    wait_until_indexed(fleet, large, SMALL * 2)
+    later, alike_later = thrice("later"), thrice("alikelater", chunks=1)
     seen += end(large)
-    told = f"alone {_told(alone)}; begun with the large source {_told([together], alone)}; begun later {_told(later, alone)}"
-    record_property(f"seconds of {SMALL} documents of 20 chunks each", told)
-    begun = f"begun with the large source {_told(alike, alike_alone)}; begun later {_told(alike_later, alike_alone)}"
-    of_one = f"alone {_told(alike_alone)}; {begun}"
-    record_property(f"of {SMALL} of one chunk, as the large source's (not asserted)", of_one)
-    fleet.account(here=17 * SMALL + seen, cancelled=True)
-    assert together <= 2 * median(alone), told
-    assert median(later) <= 4 * median(alone), told
+    times = _times(alone, [together], later)
+    record_property(f"seconds of {SMALL} documents of 20 chunks each", times)
+    alike_times = _times(alike_alone, alike, alike_later)
+    record_property(f"of {SMALL} of one chunk, as the large source's (not asserted)", alike_times)
+    check_account(fleet, expected=17 * SMALL + seen, cancelled=True)
+    assert together <= 2 * median(alone), times
+    assert median(later) <= 4 * median(alone), times
 
 
-def _told(seconds: list[float], alone: list[float] | None = None) -> str:
-    told = ", ".join(f"{one:.1f}" for one in seconds)
-    return f"{told} ({median(seconds) / median(alone):.1f} times as long)" if alone else told
+def _times(alone: list[float], together: list[float], later: list[float]) -> str:
+    """Format the seconds that a small source took: alone, begun together with a large source, and begun later."""
+
+    def seconds(taken: list[float]) -> str:
+        return ", ".join(f"{one:.1f}" for one in taken)
+
+    def compared(taken: list[float]) -> str:
+        return f"{seconds(taken)} ({median(taken) / median(alone):.1f} times as long)"
+
+    return f"alone {seconds(alone)}; begun with the large source {compared(together)}; begun later {compared(later)}"
 
 
 def test_documents_change_and_vanish_while_they_are_synced(make_fleet, postgres_url, redis, qdrant, tmp_path):
     fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
     fleet.start_scheduler()
-    for _ in range(2):
-        fleet.start_worker()
-    fleet.ready(2)
+    fleet.start_workers(2)
     corpus = make_corpus(tmp_path / "corpus", DOCUMENTS)
-    with edited(corpus) as vanished:
-        progress = fleet.wait(fleet.begin(corpus), LONG)
-    assert progress.outcome in ("succeeded", "degraded")  # a file that vanished during the sync may be quarantined
+    with edits_meanwhile(corpus) as deleted:
+        progress = wait(fleet, begin(fleet, corpus), LONG)
+    assert progress.outcome in ("succeeded", "degraded")  # a file that is deleted during the sync may be quarantined
     found = progress.result["documents"]
     assert found["seen"] == found["new"] + found["changed"] + found["unchanged"] + found["skipped"] > DOCUMENTS / 2
-    assert found["quarantined"] <= len(vanished)
-    fleet.agrees()
-    fleet.synced_again(corpus)
+    assert found["quarantined"] <= len(deleted)
+    check_store(fleet)
+    sync_again(fleet, corpus)

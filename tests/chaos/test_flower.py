@@ -25,8 +25,8 @@ def as_composed(port: int) -> tuple[list[str], dict[str, str]]:
     service = yaml.safe_load(COMPOSE.read_text("utf-8"))["services"]["flower"]
     program, *words = [*service["entrypoint"], *service["command"]]
     options = [f"--port={port}" if word.startswith("--port=") else word for word in words]
-    told = {name: value for name, value in service["environment"].items() if name.startswith("FLOWER_")}
-    filled = {name: re.sub(r"\$\{FLOWER_PASSWORD:[^}]*\}", "made-up", value) for name, value in told.items()}
+    declared = {name: value for name, value in service["environment"].items() if name.startswith("FLOWER_")}
+    filled = {name: re.sub(r"\$\{FLOWER_PASSWORD:[^}]*\}", "made-up", value) for name, value in declared.items()}
     return [str(Path(sys.executable).with_name(program)), *options], filled
 
 
@@ -36,7 +36,7 @@ def test_flower_asks_for_the_password_and_shows_workers_and_queues(make_fleet, p
     fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
     port = free_port()
     command, environment = as_composed(port)
-    flower = fleet.start_beside(command, "flower", **environment)
+    flower = fleet.start_other(command, "flower", **environment)
     asked = httpx.Client(base_url=f"http://127.0.0.1:{port}", auth=("operator", "made-up"), trust_env=False)
     stranger = httpx.Client(base_url=asked.base_url, trust_env=False)
 

@@ -13,21 +13,45 @@ import urllib.error
 import urllib.request
 from typing import Any
 
+from sqlalchemy import and_, func, select
+
 from semantik_pipeline.ledger.ingestion import sources as ledger_sources
 from semantik_pipeline.ledger.queue import workers as ledger_workers
-from tests.chaos.fleet import json_lines, make_corpus
+from semantik_pipeline.ledger.tables import documents, sources, work
+from tests.chaos.corpora import json_lines, make_corpus
+from tests.chaos.leases import count_leases, held_by
+from tests.chaos.operations import begin, indexed_of, progress_of, schedule, wait
 from tests.chaos.servers import free_port, until
+
+
+def attempts_and_suspects(fleet) -> tuple[int, int]:
+    """Return the number of attempts that are charged to documents now, and the number of suspects."""
+    counts = select(func.coalesce(func.sum(work.c.attempts), 0), func.count().filter(work.c.suspect))
+    with fleet.ledger.read() as tx:
+        attempts, suspects = tx.execute(counts).one()
+    return int(attempts), suspects
+
+
+def indexed_before(fleet, source: str) -> int:
+    """Return the number of documents of other sources that were indexed before the last document of a source."""
+    source_id = select(sources.c.id).where(sources.c.name == source).scalar_subquery()
+    units = work.join(documents, documents.c.id == work.c.document_id)
+    own = and_(work.c.stage == "indexed", documents.c.source_id == source_id)
+    last = select(func.max(work.c.updated_at)).select_from(units).where(own).scalar_subquery()
+    others = and_(work.c.stage == "indexed", documents.c.source_id != source_id, work.c.updated_at < last)
+    with fleet.ledger.read() as tx:
+        return tx.execute(select(func.count()).select_from(units).where(others)).scalar_one()
 
 
 def unblamed(fleet) -> None:
     """Check that no lease is held, no attempt is charged and no document is a suspect."""
-    assert fleet.leases() == 0
-    assert fleet.attempts_and_suspects() == (0, 0)
+    assert count_leases(fleet.ledger) == 0
+    assert attempts_and_suspects(fleet) == (0, 0)
 
 
 def all_to_be_embedded(fleet, operation: int, count: int) -> bool:
     """Whether ``count`` documents of an operation are chunked and extracted."""
-    progress = fleet.progress(operation)
+    progress = progress_of(fleet, operation)
     early = sum(progress.stages.get(stage, 0) for stage in ("chunk", "extract"))
     return progress.seen == count and not early
 
@@ -43,48 +67,48 @@ def test_a_worker_is_drained_resumed_restarted_and_ended(make_fleet, postgres_ur
     fleet.configure(sleep_ms_per_text=50)  # a pool takes 2 s
     worker = fleet.start_worker()
     fleet.start_scheduler()
-    fleet.ready(1)
-    [first] = fleet.workers_of(worker.pid)
-    operation = fleet.begin(make_corpus(tmp_path / "corpus", 700))
-    until(lambda: fleet.held_by(worker.pid), "it works")
+    fleet.wait_until_ready(1)
+    [first] = fleet.names_of(worker.pid)
+    operation = begin(fleet, make_corpus(tmp_path / "corpus", 700))
+    until(lambda: held_by(fleet.ledger, worker.pid), "it works")
 
     fleet.semantik("fleet", "drain")
-    assert not fleet.leases(), "it has finished what it had in hand, or given it back"
-    before = fleet.progress(operation).stages
+    assert not count_leases(fleet.ledger), "it has finished what it had in hand, or given it back"
+    before = progress_of(fleet, operation).stages
     time.sleep(2.5)  # two ticks of the scheduler, each of which rings the bells
-    assert fleet.leases() == 0 and fleet.progress(operation).stages == before
+    assert count_leases(fleet.ledger) == 0 and progress_of(fleet, operation).stages == before
     fleet.semantik("fleet", "resume")
-    small = fleet.begin_source(json_lines(tmp_path, "small", 20))
+    small = begin(fleet, json_lines(tmp_path, "small", 20))
     until(
         lambda: all_to_be_embedded(fleet, small, 20), "a small source that comes later is read, chunked and extracted"
     )
-    before = fleet.progress(operation).stages.get("indexed", 0)
-    assert fleet.wait(small, 200).outcome == "succeeded"
-    assert fleet.progress(operation).state == "running", "it is not kept waiting for the end of the large one"
+    before = indexed_of(fleet, operation)
+    assert wait(fleet, small, 200).outcome == "succeeded"
+    assert progress_of(fleet, operation).state == "running", "it is not kept waiting for the end of the large one"
     # Three pools may have been in progress when it came. Its own units are half a pool, so the fair share of the large
     # source is another half.
-    passed = fleet.indexed_before("small") - before
+    passed = indexed_before(fleet, "small") - before
     assert passed <= 3.5 * 20, f"{passed} documents of the large source passed the 20 of the small one"
 
     fleet.semantik("fleet", "restart")
     assert worker.poll() is None, "its process id is what an init system knows"
-    [second] = [name for name in fleet.workers_of(worker.pid) if name != first]
-    assert fleet.attempts_and_suspects() == (0, 0), "what it gave back is held against nobody"
-    until(lambda: fleet.worker_holding("embed", 0.5), "the program that it runs anew embeds")
+    [second] = [name for name in fleet.names_of(worker.pid) if name != first]
+    assert attempts_and_suspects(fleet) == (0, 0), "what it gave back is held against nobody"
+    until(lambda: fleet.worker_at("embed", 0.5), "the program that it runs anew embeds")
     worker.send_signal(signal.SIGHUP)
-    until(lambda: set(fleet.workers_of(worker.pid)) - {first, second}, "it runs anew")
-    assert worker.poll() is None and fleet.attempts_and_suspects() == (0, 0)
+    until(lambda: set(fleet.names_of(worker.pid)) - {first, second}, "it runs anew")
+    assert worker.poll() is None and attempts_and_suspects(fleet) == (0, 0)
 
-    until(lambda: fleet.worker_holding("embed", 0.5), "it embeds")
+    until(lambda: fleet.worker_at("embed", 0.5), "it embeds")
     worker.terminate()
     assert worker.wait(timeout=20) == 0
     unblamed(fleet)
-    assert fleet.progress(operation).state == "running"
+    assert progress_of(fleet, operation).state == "running"
 
     terminal, stdout = pty.openpty()
     worker = fleet.start_worker(stdout=stdout)
     os.close(stdout)
-    until(lambda: fleet.worker_holding("embed", 0.5), "another one, on a terminal, goes on")
+    until(lambda: fleet.worker_at("embed", 0.5), "another one, on a terminal, goes on")
     assert fleet.without_torch()
     os.close(terminal)
     worker.send_signal(signal.SIGHUP)
@@ -113,14 +137,14 @@ def test_a_worker_that_starts_before_its_broker_is_seen_and_waits_for_it(
     until(lambda: asked(port, "live")[0] == 200, "it lives")
     # on a busy machine, heartbeats are slow
     until(lambda: asked(port, "ready") == (503, "starting\n"), "it says that it starts")
-    with fleet.runtime.ledger.read() as tx:
+    with fleet.ledger.read() as tx:
         [seen] = ledger_workers.living(tx)
     assert (seen.pid, seen.state) == (worker.pid, "starting")
     assert ledger_workers.served(seen, "embed", 1) == f"{seen.id} is starting"
 
     redis.start()
     until(lambda: asked(port, "ready")[0] == 200, "it is ready")
-    small = fleet.wait(fleet.begin_source(json_lines(tmp_path, "small", 5)), 200)
+    small = wait(fleet, begin(fleet, json_lines(tmp_path, "small", 5)), 200)
     assert small.outcome == "succeeded"
     worker.terminate()
     assert worker.wait(timeout=30) == 0
@@ -134,7 +158,7 @@ def test_a_worker_ends_while_it_waits_for_its_broker(make_fleet, postgres_url, r
     until(lambda: asked(port, "live")[0] == 200, "it lives")
     worker.terminate()
     assert worker.wait(timeout=60) == 0
-    with fleet.runtime.ledger.read() as tx:
+    with fleet.ledger.read() as tx:
         assert ledger_workers.living(tx) == []
 
 
@@ -148,14 +172,14 @@ def test_celerys_own_beat_has_syncs_begun_that_are_due(make_fleet, postgres_url,
     monkeypatch.chdir(elsewhere)
     fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
     corpus = make_corpus(tmp_path / "corpus", 5)
-    fleet.schedule(corpus, every=2)
+    schedule(fleet, corpus, every=2)
 
     def source() -> dict[str, Any]:
-        with fleet.runtime.ledger.read() as tx:
+        with fleet.ledger.read() as tx:
             return ledger_sources.find_source(tx, str(corpus))
 
     fleet.start_worker()
-    fleet.ready(1)
+    fleet.wait_until_ready(1)
     time.sleep(2.5)  # two ticks, if there were a scheduler
     assert source()["state"] == "due"
     beat = fleet.start_beat()

@@ -21,8 +21,8 @@ def answers(fleet, count: int) -> dict[int, dict[str, Any]]:
         asked = app.control.inspect(limit=count, timeout=20)
         stats, queues, configuration = asked.stats(), asked.active_queues(), asked.conf()
     return {
-        said["pid"]: {**said, "queues": queues[node], "configuration": configuration[node]}
-        for node, said in stats.items()
+        report["pid"]: {**report, "queues": queues[node], "configuration": configuration[node]}
+        for node, report in stats.items()
     }
 
 
@@ -33,24 +33,24 @@ def test_both_commands_start_the_worker_that_the_profile_describes(make_fleet, p
     ours = {fleet.start_worker(SEMANTIK_WORKER_PROFILE=profile).pid: profile for profile in PROFILES}
     for profile in PROFILES:
         fleet.start_supervisor("--profile", profile)
-    fleet.ready(2 * len(PROFILES))
-    with fleet.runtime.ledger.read() as tx:
+    fleet.wait_until_ready(2 * len(PROFILES))
+    with fleet.ledger.read() as tx:
         registered = {row.pid: row for row in ledger_workers.living(tx)}
     assert {pid: registered[pid].profile for pid in ours} == ours
     assert sorted(row.profile for row in registered.values()) == sorted([*PROFILES, *PROFILES])
 
-    told = answers(fleet, len(registered))
-    assert set(told) == set(registered)
+    reports = answers(fleet, len(registered))
+    assert set(reports) == set(registered)
     pool = get_implementation(POOL)
-    for pid, said in told.items():
+    for pid, report in reports.items():
         name = registered[pid].profile
         by = f"{name} by {'celery' if pid in ours else 'semantik'}"
         chosen = PROFILES[name]
         threads = concurrency(chosen, children=1)  # SEMANTIK_CHILD_PROCESSES is 1
         assert tuple(registered[pid].report["queues"]) == chosen.queues, by
         prefix = fleet.settings.broker.prefix
-        assert {one["name"] for one in said["queues"]} == {f"{prefix}.{queue}" for queue in chosen.queues}, by
-        assert said["pool"]["implementation"] == f"{pool.__module__}:{pool.__name__}", by
-        assert said["pool"]["max-concurrency"] == threads, by
-        assert said["prefetch_count"] == threads, f"{by}: one message for each thread"
-        assert said["configuration"]["accept_content"] == ["json"], by
+        assert {one["name"] for one in report["queues"]} == {f"{prefix}.{queue}" for queue in chosen.queues}, by
+        assert report["pool"]["implementation"] == f"{pool.__module__}:{pool.__name__}", by
+        assert report["pool"]["max-concurrency"] == threads, by
+        assert report["prefetch_count"] == threads, f"{by}: one message for each thread"
+        assert report["configuration"]["accept_content"] == ["json"], by
