@@ -36,7 +36,7 @@ def search(context: typer.Context, **given: Any) -> int:
         answer = answer_of(runtime, asked)
         note = None if answer.hits else why_nothing(call, runtime, asked)
         call.output.give(answer.to_dict(), lambda console: _show(console, answer, note))
-        call.output.flush()  # before the runtime is closed, which takes a moment
+        call.output.flush()  # before the runtime and its models are closed, which takes a moment
     return 0
 
 

@@ -170,7 +170,10 @@ def set_(
 def _changed_config(
     runtime: Runtime, before: dict[str, Any], options: list[str], unset: list[str], config_json: str | None
 ) -> dict[str, Any]:
-    """Return the source's options with the changes. Raises UsageError if a required option would be missing."""
+    """Return the source's options with the changes.
+
+    Raises UsageError for an argument that can't be applied, or if a required option would be missing.
+    """
     from semantik_pipeline.cli.source_options import changed
 
     config = changed(before["config"], _schema(runtime, before["connector"]), options, unset, config_json)
