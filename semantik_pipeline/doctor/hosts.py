@@ -27,7 +27,7 @@ def look_at_disks(patient: Patient) -> Iterator[Finding]:
 
 
 def look_at_blobs_disk(patient: Patient) -> Iterator[Finding]:
-    """Room in the folder of ``blob.url``, if that is on another disk than the data folder."""
+    """Check the free space in the folder of ``blob.url``, if it is on another disk than the data folder."""
     runtime = patient.runtime
     if runtime.settings.blob.url is None:
         return

@@ -154,7 +154,7 @@ class ChildProcess:
     # -- watching -----------------------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        """Kill it if its resident size exceeds the limit, for systems that cannot limit the address space."""
+        """Kill it if its resident size exceeds the limit: its own limit ignores shared memory, and needs Linux."""
         if not self._ready:
             return
         self._largest = max(self._largest, self._size() - self._idle_size)

@@ -28,7 +28,7 @@ LOGGER = logging.getLogger("semantik.plugins")
 BLOCKING_SECONDS = 0.25
 #: Seconds between two warnings about the same plugin.
 WARN_AGAIN_SECONDS = 60.0
-#: Threads at most for what plugins pass to ``asyncio.to_thread``, most of which waits for servers. asyncio's own limit
+#: Maximum threads for calls that plugins pass to ``asyncio.to_thread``; most wait for servers. asyncio's own limit
 #: is six on two cores, which one source with a slow server would use up.
 THREADS = 64
 #: Seconds that cancelled tasks may take to clean up when the loop closes.
