@@ -19,7 +19,7 @@ WINDOW = 30.0
 #: the stage must be done. If the samples span the whole window, a smaller share is enough.
 ENOUGH, BEGUN = 10.0, 0.1
 
-#: A smaller gain in a stage's share is a rounding error: a chunk of a billion counts for as much.
+#: A smaller gain in a stage's share is a rounding error. This is the gain of one chunk in a billion.
 ROUNDING = 1e-9
 
 
