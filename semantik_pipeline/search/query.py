@@ -1,4 +1,4 @@
-"""The one entry of search: query → candidates → fusion → rerank → hits."""
+"""The entry point of search: query → candidates → fusion → rerank → hits."""
 
 from __future__ import annotations
 
@@ -35,26 +35,26 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: How a search goes of which one leg is left.
+#: The warning for a hybrid search with one leg only, by that leg.
 ALONE = {"dense": "by meaning alone", "sparse": "by words alone"}
 
 
 def search(runtime: Runtime, query: SearchQuery) -> SearchAnswer:
-    """Answer one query from the generation that the ledger says is active.
+    """Answer a query from the collection's active generation, as recorded in the ledger.
 
-    ``runtime`` gives ``settings``, ``ledger``, ``store``, ``host``, ``embedder``, ``completeness``,
-    ``index_languages``, ``query_vectors`` and ``tally``. Blocks; may be called from several threads.
+    ``runtime`` provides ``settings``, ``ledger``, ``store``, ``host``, ``embedder``, ``completeness``,
+    ``index_languages``, ``query_vectors`` and ``tally``. Blocks; thread-safe.
     Raises UsageError (empty query, unknown collection, bad filter), DimensionMismatch, PluginNotFoundError (the embedding
-    plugin, or a reranker that the query names) and ServiceUnavailable (store).
+    plugin, or a plugin that the query names) and ServiceUnavailable (store).
     """
     return search_view(runtime, runtime.ledger.search_view(query.collection), query)
 
 
 def check_search(runtime: Runtime, query: SearchQuery, collection: dict[str, Any] | None = None) -> SearchPlan:
-    """The plan of a query, made before anything is loaded or asked; ``collection`` is a collection's configuration.
+    """Check a query and return its plan, without loading a plugin or reading the index.
 
-    Raises UsageError for what makes no sense, and PluginNotFoundError for a reranker that the query names and that is
-    not loaded.
+    ``collection`` is the collection's configuration. Raises UsageError for an invalid query, PluginNotFoundError for a
+    reranker or postprocessor that the query names and that is not loaded, and PluginConfigError for invalid options.
     """
     plan = plan_search(query, runtime.settings.search, collection or {})
     for reranker in plan.rerankers:
@@ -64,14 +64,14 @@ def check_search(runtime: Runtime, query: SearchQuery, collection: dict[str, Any
 
 
 def search_view(runtime: Runtime, view: SearchView, query: SearchQuery) -> SearchAnswer:
-    """The same from a generation of the caller's choice, which need not be the active one."""
+    """Answer a query from the view's generation, which need not be the active one. Otherwise like :func:`search`."""
     one = OneSearch(runtime, view, query)
     one.gather()
     return one.finish(one.reranked())
 
 
 class OneSearch:
-    """The steps of one search; what its plan does not ask for takes none. Raises what :func:`check_search` raises."""
+    """The steps of one search; steps that the plan does not need are skipped. Raises what :func:`check_search` raises."""
 
     def __init__(self, runtime: Runtime, view: SearchView, query: SearchQuery) -> None:
         self.watch = Stopwatch()
@@ -84,8 +84,10 @@ class OneSearch:
 
     @contextmanager
     def _blaming(self) -> Iterator[None]:
-        """An index that is gone, though this process knew it, is no fault of the question: somebody dropped it, or its
-        generation was retired in this moment."""
+        """Raise ServiceUnavailable instead of UsageError if the index no longer exists although this process knew it.
+
+        That is not the query's fault: the index was dropped, or its generation has just been retired.
+        """
         try:
             yield
         except UsageError as error:
@@ -97,7 +99,7 @@ class OneSearch:
             ) from error
 
     def gather(self) -> None:
-        """``retrieved``: the candidates, and all else that the index tells."""
+        """Read from the index: set ``retrieved`` to the candidates, count facets, and check the index for lost points."""
         with self._blaming():
             self._gather()
 
@@ -112,12 +114,12 @@ class OneSearch:
         self._counts = self._counted(self.retrieved)
 
     def fuse_with_others(self, shares: dict[str, dict[str, float]]) -> None:
-        """``retrieved``: the candidates that are the best by these shares, which are taken over other collections, too."""
+        """Set ``retrieved`` to the best candidates by ``shares``, which are taken over several collections."""
         with self._blaming(), self.watch.step("retrieve"):
             self.retrieved = fused_with_others(self.runtime, self.view, self.plan, self.retrieved, shares)
 
     def finish(self, outcome: Reranking) -> SearchAnswer:
-        """The answer, made of the candidates in their order after the rerankers."""
+        """Postprocess the reranked candidates and return the answer."""
         with self._blaming():
             done = self._postprocessed(self.retrieved, outcome, self._vector)
             explanation = self._document_explanation(self.retrieved, outcome, done)
@@ -137,7 +139,10 @@ class OneSearch:
         return answer
 
     def _embedded(self) -> np.ndarray | None:
-        """The query's vector, where there is a dense leg. One by a sparse model is made too, and kept for its leg."""
+        """Return the query's dense vector; None if there is no dense leg.
+
+        A vector of a learned sparse model is computed too. It stays in the cache, where the sparse leg finds it.
+        """
         runtime, view, text = self.runtime, self.view, self.plan.text
         by_model = self.plan.mode != "dense" and learned(view)
         if not text or (self.plan.mode == "sparse" and not by_model):
@@ -153,8 +158,9 @@ class OneSearch:
             return vector
 
     def _or_by(self, other: str, embed: Callable[[], Any]) -> Any:
-        """What ``embed`` gives. Where that would be other vectors than the index has, None: a hybrid search goes by its
-        ``other`` leg alone, and says so."""
+        """Return the result of ``embed``. If its model is not the one that the index was built with, a hybrid search
+        continues with the ``other`` leg alone and a warning, and the result is None; other searches raise
+        FingerprintMismatch."""
         try:
             return embed()
         except FingerprintMismatch as error:
@@ -177,9 +183,11 @@ class OneSearch:
         views: Mapping[str, SearchView] = MappingProxyType({}),
         further: bool | None = None,
     ) -> Reranking:
-        """These candidates (those that it has) in their order after the plan's rerankers. ``views`` are those that they are
-        from, by id, where others than its own are among them; for a ``further`` page they are in the order of the page before,
-        if that is known."""
+        """Rerank the ``candidates`` (None: those of this search) with the plan's rerankers.
+
+        ``views`` maps ids of candidates from other collections to their views. For a ``further`` page (None: if the
+        plan has an offset), the judgements for the page before are used again, if they are still kept.
+        """
         candidates = self.retrieved.candidates if candidates is None else candidates
         if not (self.plan.rerankers and candidates and self.plan.text):
             return unranked(candidates)
@@ -199,7 +207,7 @@ class OneSearch:
             )
 
     def _postprocessed(self, retrieved: Retrieved, outcome: Reranking, vector: np.ndarray | None) -> Postprocessed:
-        """The page, with an explanation of each hit if that is asked for."""
+        """Return the page, with an explanation of each hit if the plan asks for them."""
         plan, ranked = self.plan, outcome.ranked
         explanations = explained(plan, retrieved, outcome) if plan.explain else {}
         if not (plan.postprocessors and ranked):
@@ -219,7 +227,7 @@ class OneSearch:
     def _document_explanation(
         self, retrieved: Retrieved, outcome: Reranking, done: Postprocessed
     ) -> dict[str, Any] | None:
-        """Why the document that was asked for is not among the hits."""
+        """Explain why the plan's ``explain_document`` is not among the hits; None if the plan names no document."""
         if self.plan.explain_document is None:
             return None
         with self.watch.step("explain"):

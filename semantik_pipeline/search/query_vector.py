@@ -1,4 +1,4 @@
-"""The query as the collection's own models see it: kept for the next time, and embedded together with those that wait."""
+"""Query vectors by the collection's own models: cached, and computed together with those of waiting queries."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ if TYPE_CHECKING:
 
 #: Vectors that a process keeps: 1.5 MB at 384 dimensions, 16 MB at 4,096.
 KEPT = 1024
-#: Queries that one forward pass takes.
+#: The maximum of queries in one forward pass.
 TOGETHER = 64
 
-#: A query's text with the index that it goes to, and the leg of it.
+#: The name of an index, the leg, and a query's text.
 Key = tuple[str, str, str]
 
 
 class QueryVectors:
-    """Vectors of queries, of a process. Threads may ask at once.
+    """A process's cache of query vectors. Thread-safe.
 
-    The last KEPT are kept: who pages through answers, or asks what many ask, waits for no model. While a model of this
-    process is at work on a query, others gather and go through it in one pass; a remote one is asked by each for itself,
-    so that a request that hangs keeps nobody else. They go by the name of the generation's index, which is never given
-    twice: a generation's id is, on SQLite, and a query that ends after its generation must not answer for the next one.
+    The KEPT most recently used vectors are kept, so further pages and frequent queries need no model. While a local model
+    embeds a query, other queries wait and are then embedded together in one pass. Queries to a remote model are not
+    batched, so that a request that hangs delays no other query. The key is the name of the generation's index, which is
+    never reused. SQLite reuses generation ids, and a query that ends after its generation was deleted must not cache a
+    vector for the next generation.
     """
 
     def __init__(self) -> None:
@@ -45,16 +46,18 @@ class QueryVectors:
         self._lock = threading.Lock()
 
     def of(self, runtime: Runtime, view: SearchView, texts: Sequence[str]) -> list[np.ndarray]:
-        """The vectors of texts, (d,) float32 each, read-only, by the model of the generation that the view reads.
+        """Return the texts' vectors, (d,) float32 each, read-only, by the embedding model of the view's generation.
 
-        Raises FingerprintMismatch or DimensionMismatch for what is not embedded here as the index was, naming both,
-        PluginNotFoundError when the embedding plugin is disabled, and what the plugin raises.
+        Raises FingerprintMismatch or DimensionMismatch, which name both sides, if this process embeds differently from
+        how the index was built, PluginNotFoundError if the embedding plugin is disabled, and what the plugin raises.
         """
         return self._of(_Dense(runtime, view), texts)
 
     def sparse(self, runtime: Runtime, view: SearchView, text: str) -> SparseVector:
-        """The text's vector by the sparse model of the generation, which has one. Raises FingerprintMismatch where it is
-        another one here, and what the plugin raises."""
+        """Return the text's vector by the generation's sparse model; the generation must have one.
+
+        Raises FingerprintMismatch if this process has a different model, and what the plugin raises.
+        """
         return self._of(_Sparse(runtime, view), [text])[0]
 
     def _of(self, model: _Model, texts: Sequence[str]) -> list[Any]:
@@ -72,17 +75,18 @@ class QueryVectors:
         return [found[key] for key in keys]
 
     def _together(self, model: _Model, missing: list[Key]) -> dict[Key, Any]:
-        """Vectors made in as few passes as there can be, with those that others wait for."""
+        """Compute the vectors in as few passes as possible, together with those that other threads wait for."""
         with self._lock:
             mine = {key: self._waiting.setdefault(key, Future()) for key in missing}
             turn = self._at_work.setdefault(model.key, threading.Lock())
         while not all(one.done() for one in mine.values()):
-            with turn:  # those who waited for it find their vectors made, or make them with all that came meanwhile
+            # A thread that waited here finds its vectors computed, or computes them with all that arrived meanwhile.
+            with turn:
                 self._embed_waiting(model, mine)
         return {key: one.result() for key, one in mine.items()}
 
     def forget(self, index: str) -> None:
-        """The generation of that index is gone."""
+        """Forget an index whose generation no longer exists."""
         with self._lock:
             for key in [key for key in self._kept if key[0] == index]:
                 del self._kept[key]
@@ -90,7 +94,7 @@ class QueryVectors:
                 del self._at_work[at]
 
     def _embed_waiting(self, model: _Model, mine: dict[Key, Future[Any]]) -> None:
-        """One pass over those of ``mine`` that are still missing and over what others wait for."""
+        """Make one pass over the vectors of ``mine`` that are still missing and those that other threads wait for."""
         own = [key for key, one in mine.items() if not one.done()][:TOGETHER]
         if not own:
             return
@@ -103,15 +107,15 @@ class QueryVectors:
             except Exception as error:
                 if isinstance(error, TransientError) or len(batch) == len(own):
                     raise
-                batch = own  # another one's text may be to blame: they meet it by themselves
+                batch = own  # another thread's text may be the cause: that thread will get the error itself
                 vectors = model.embedded([text for *_, text in batch])
-        except BaseException as error:  # what is nobody's fault, each of them would meet, one after the other
+        except BaseException as error:  # give it to all of the batch, who would get the same error one after the other
             self._end(dict.fromkeys(batch, error))
             return
         self._end(dict(zip(batch, vectors, strict=True)))
 
     def _end(self, outcomes: dict[Key, Any]) -> None:
-        """Tell those who wait, and keep the vectors."""
+        """Hand the outcomes (vectors or an exception) to the waiting threads, and cache the vectors."""
         with self._lock:
             for key, outcome in outcomes.items():
                 waiting = self._waiting.pop(key, None)
@@ -127,7 +131,7 @@ class QueryVectors:
 
 
 class _Model:
-    """A model of the generation that the view reads; ``key`` is the index, and its leg of it."""
+    """A model of the view's generation. ``key`` is the name of the index and the leg that the model serves."""
 
     leg: str
 
@@ -140,7 +144,7 @@ class _Model:
         raise NotImplementedError
 
     def embedded(self, texts: list[str]) -> list[Any]:
-        """The vectors of queries by one call of the plugin, checked."""
+        """Return the queries' vectors, checked, with one call of the plugin."""
         raise NotImplementedError
 
     def _checked(self, made: Any, texts: list[str], method: str) -> Any:
@@ -171,7 +175,7 @@ class _Dense(_Model):
         checked = self._checked(made, texts, "embed_texts")
         vectors = [np.array(one, dtype=np.float32).reshape(-1) for one in checked]
         for vector in vectors:
-            vector.flags.writeable = False  # it is kept
+            vector.flags.writeable = False  # it is shared by the cache
             if len(vector) != self.view.dimension:
                 raise DimensionMismatch(
                     f"The embedding plugin {type(plugin).PLUGIN_ID!r} returned a query vector of {len(vector)}"

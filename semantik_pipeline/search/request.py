@@ -1,4 +1,4 @@
-"""The plan that a question becomes, once it is checked."""
+"""Turns a query into a checked plan."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from semantik_pipeline.search.understanding.planning import filters
 from semantik_pipeline.settings import Fusion
 
 MAX_LIMIT = 1000
-#: Characters of a query that are read; the rest is cut with a warning. No embedding model's window reaches so far.
+#: A longer query is cut to so many characters, with a warning. No embedding model has a window of that length.
 MAX_QUERY_CHARACTERS = 8000
 
 MODES = ("hybrid", "dense", "sparse")
@@ -30,13 +30,13 @@ FUSIONS = get_args(Fusion)
 class SearchPlan:
     """A checked query with every default filled in.
 
-    ``text`` has no lone surrogates and at most MAX_QUERY_CHARACTERS characters. ``candidates`` is how many fused hits
-    are kept (at least those that are ``given``), ``to_rerank`` how many of them the first of ``rerankers``
-    gets; of these there may be none. A reranker may read fewer, as many as it declares to be worth reading for
-    ``reranked_for`` hits; None: the caller said how many are read.
+    ``candidates`` is how many fused hits are kept, at least ``given``. ``to_rerank`` is how many of them the first of the
+    ``rerankers`` (possibly none) may read. A reranker reads fewer if it declares fewer to be worth reading for
+    ``reranked_for`` hits; None: the caller chose the number, and it is not reduced.
 
-    ``text`` is what is meant: where the query says nothing but a filter it is empty, and documents are listed. ``words``
-    is the BM25 leg's text where it is another one. ``loose`` is the filter without what chunks must say, or must not.
+    ``text`` is the interpreted text, without lone surrogates and at most MAX_QUERY_CHARACTERS long. If the query is only
+    a filter it is empty, and documents are listed. ``words`` is the text of the BM25 leg if it differs. ``loose`` is the
+    filter without the conditions on what chunks must contain or must not contain (phrases and exclusions).
     """
 
     text: str
@@ -67,30 +67,29 @@ class SearchPlan:
 
     @property
     def last(self) -> int:
-        """The rank at which the page ends."""
+        """The rank of the page's last hit."""
         return self.offset + self.limit
 
     @property
     def given(self) -> int:
-        """The rank of the last hit that is given, on the page or beyond it."""
+        """The rank of the last hit that is returned, on the page or beyond it."""
         return self.last + self.beyond
 
     @property
     def phrases(self) -> tuple[str, ...]:
-        """What must be there as it stands."""
+        """The phrases that a hit must contain literally."""
         return self.interpretation.phrases if self.interpretation else ()
 
 
 def candidates_for(limit: int, per_hit: int = 5) -> int:
-    """How many fused hits a reranker gets for that many answers: five times as many (or what it says that it needs),
-    within 20..200."""
+    """Return how many candidates a reranker gets for ``limit`` hits: ``per_hit`` times as many, within 20..200."""
     return min(max(limit * per_hit, 20), 200)
 
 
 def plan_search(query: SearchQuery, settings: Any, collection: dict[str, Any]) -> SearchPlan:
     """Check the query and fill in the defaults: the collection's configuration, then ``settings`` (``search``).
 
-    Raises UsageError naming what makes no sense.
+    Raises UsageError that names the invalid value.
     """
     _check(query)
     text, warnings = _readable(query.text)
@@ -173,13 +172,15 @@ def _share(name: str, value: float) -> float:
 
 
 def _given(*values: Any) -> Any:
-    """The first that somebody has given."""
+    """Return the first value that is not None."""
     return next((value for value in values if value is not None), None)
 
 
 def _readable(text: str) -> tuple[str, list[str]]:
-    """The text as valid UTF-8 within bounds (tokenizers refuse lone surrogates, PostgreSQL a NUL), and what was done to
-    it."""
+    """Return the text as valid UTF-8 of limited length, and warnings about changes.
+
+    Lone surrogates and NUL are replaced: tokenizers reject the former, PostgreSQL the latter.
+    """
     clean = text.encode("utf-8", "replace").decode("utf-8").replace("\x00", " ").strip()
     if len(clean) <= MAX_QUERY_CHARACTERS:
         return clean, []

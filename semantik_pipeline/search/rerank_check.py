@@ -1,4 +1,4 @@
-"""What a reranker answers is checked, result by result, before it may move a hit. Pure."""
+"""Checks a reranker's answer, result by result, before it is used. Pure."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import operator
 from collections.abc import Iterable
 from typing import Any
 
-#: Results that are looked at for each document that was given.
+#: Results that are read for each document that the reranker was given.
 PATIENCE = 10
 
 
 def accepted(results: Any, count: int) -> tuple[dict[int, float], list[str]]:
-    """The usable scores by index, and a sentence for each kind of violation.
+    """Return the usable scores by index, and a sentence for each kind of violation.
 
-    Usable: an integer index within 0..count, seen once (the first one counts), with a finite score. A list that goes on
-    and on is not read to its end.
+    A result is usable if its index is an integer from 0 to ``count - 1``, not seen before, and its score is finite. An
+    endless list is not read to its end.
     """
     if not isinstance(results, Iterable):
         return {}, [f"returned a {type(results).__name__} instead of a list of results"]
@@ -35,7 +35,7 @@ def _told(faults: dict[str, int]) -> list[str]:
 
 
 def _take(result: Any, count: int, scores: dict[int, float]) -> str | None:
-    """Put the result's score into ``scores``, or say what is wrong with it."""
+    """Put the result's score into ``scores``, or return what is wrong with the result."""
     try:
         index, score = operator.index(result.index), float(result.score)
     except (AttributeError, TypeError, ValueError, OverflowError):

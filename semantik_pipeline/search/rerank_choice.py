@@ -1,5 +1,4 @@
-"""Which rerankers a search goes through, one after the other: what the query names, else its collection, else the
-settings. Pure."""
+"""Chooses the rerankers of a search, in order: those of the query, else of its collection, else of the settings. Pure."""
 
 from __future__ import annotations
 
@@ -9,13 +8,13 @@ from typing import Any
 
 from semantik_pipeline.errors import UsageError
 
-#: Rerankers in a row: each has its share of one deadline, and what is left of it for more is too little.
+#: The maximum of rerankers in a query's chain. They share one deadline, which is too short for more.
 MAX_CHAIN = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChosenReranker:
-    """A reranker of a search. ``named`` says that the caller asked for this very one."""
+    """A reranker of a search. ``named``: the query names it."""
 
     plugin: str
     options: dict[str, Any] = field(default_factory=dict)
@@ -25,12 +24,12 @@ class ChosenReranker:
 def chosen_rerankers(
     named: str | Sequence[str] | None, collection: Mapping[str, Any], default: str | Sequence[str]
 ) -> tuple[ChosenReranker, ...]:
-    """The chain, first the one that reads most.
+    """Return the chain; the first reranker reads the most candidates.
 
-    A collection's configuration says it in ``search.rerankers``, a list, or in ``default_reranker``, one; each is
-    ``"ID"`` or ``{"plugin": "ID", "options": {…}}``, and one without ``plugin`` means the settings' first. Its options
-    count for the plugins that it names, whoever asks for them; an empty list means none. Raises UsageError for a chain
-    that makes no sense.
+    A collection's configuration has it in ``search.rerankers``, a list, or in ``default_reranker``, a single entry. An
+    entry is ``"ID"`` or ``{"plugin": "ID", "options": {…}}``; without ``plugin`` it means the settings' first reranker.
+    An empty list means no reranker. The collection's options apply also if the query names the reranker. Raises
+    UsageError for an invalid chain.
     """
     fallback = names_of(default)
     listed = _listed(collection)
@@ -42,7 +41,7 @@ def chosen_rerankers(
 
 
 def names_of(named: str | Sequence[str]) -> list[str]:
-    """The ids of a chain. Raises UsageError for none, for too many, and for one that occurs twice."""
+    """Return the ids of a chain. Raises UsageError if there is none, if there are too many, or if one occurs twice."""
     names = [named] if isinstance(named, str) else list(named)
     if not names or not all(isinstance(name, str) and name for name in names):
         raise UsageError("No reranker is named.", "Name one or several, in their order, or set rerank to false.")
@@ -56,8 +55,11 @@ def names_of(named: str | Sequence[str]) -> list[str]:
 
 
 def read_by(place: int, candidates: int) -> int:
-    """How many candidates the reranker at this place of a chain reads: half as many as the one before, but 20 where
-    there are so many. So the dear ones, which come last, read what the cheap ones found best."""
+    """Return how many candidates the reranker at this place of a chain reads.
+
+    It reads half as many as the one before, but at least 20 if there are that many. So the expensive rerankers, which
+    come last, read what the cheap ones found best.
+    """
     for _ in range(place):
         candidates = min(candidates, max(20, -(-candidates // 2)))
     return candidates

@@ -1,4 +1,4 @@
-"""A reranker may work with the collection's own embedding model: then it needs no weights of its own."""
+"""Lets a reranker use the collection's embedding model, so that it needs no model of its own."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ Options = dict[str, Any]
 
 
 def reranker_options(host: Any, reranker: str, given: Options, embedding: Mapping[str, Any] | None) -> Options:
-    """The options ``given`` for the reranker; where they and the state file leave the model open, with the embedder's.
+    """Return the reranker's options: those ``given``, and the embedder's model if neither they nor the state file set one.
 
-    ``embedding`` is the generation's choice, ``{"plugin": ID, "options": {…}}``. Which options are taken over is the
-    reranker's word (``EMBEDDER_OPTIONS``); an embedder that it does not name leaves it with its own defaults. Raises
-    PluginNotFoundError if the reranker is not loaded.
+    ``embedding`` is the generation's choice, ``{"plugin": ID, "options": {…}}``. The reranker declares in
+    ``EMBEDDER_OPTIONS`` which options it takes from which embedders; with other embedders it keeps its own defaults.
+    Raises PluginNotFoundError if the reranker is not loaded.
     """
     shareable = getattr(host.registry.get(reranker, "reranker").cls, "EMBEDDER_OPTIONS", {})
     known = {**host.state.config_of(reranker), **given}
@@ -26,7 +26,7 @@ def reranker_options(host: Any, reranker: str, given: Options, embedding: Mappin
         if not names or names[0] in known:
             return given
         theirs = host.effective_config(embedding["plugin"], embedding.get("options"), frozen=True)
-    except PluginNotFoundError:  # disabled: a search by words alone goes on without it
+    except PluginNotFoundError:  # the embedder is disabled: a search by words alone works without it
         return given
     taken = {name: theirs[name] for name in names if theirs.get(name) is not None and name not in known}
     return {**taken, **given}

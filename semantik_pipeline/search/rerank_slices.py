@@ -1,8 +1,8 @@
-"""Running a reranker within a deadline, whatever it does.
+"""Runs a reranker within a deadline.
 
-The candidates go to it in slices, best first: a small one, then as many as the last one's pace lets hope for in a short
-while. They run in a thread of their own, so that the answer leaves at the deadline even if a slice is still being
-scored: that slice is abandoned, the ones before it count.
+The reranker gets the candidates in slices, best first: a small slice, then slices sized by the pace of the slice before.
+They run in another thread, so that the answer leaves at the deadline even if a slice is still being scored. That slice is
+abandoned; the slices before it count.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from semantik_pipeline.search.idle_threads import IdleThreads
 from semantik_pipeline.search.places import Place, Places, seconds_left
 from semantik_pipeline.search.rerank_check import accepted
 
-#: Seconds that a slice is made for, by the pace of the one before: about the most that is lost at the deadline.
+#: The target duration of a slice, by the pace of the one before. About this much work is lost at the deadline.
 SLICE_SECONDS = 0.1
-#: Seconds that a first slice is made for, by the pace of the search before: the machine may be busier by now.
+#: The target duration of the first slice, by the pace of the previous search: the machine may be busier by now.
 FIRST_SECONDS = 0.025
-#: How much longer than the one before a slice may be: the pace of a few documents tells little of many.
+#: How many times larger than the one before a slice may be: the pace of a few documents says little about many.
 GROWTH = 4
-#: Share of the time left that a slice may hope to take: one that is still at work at the deadline counts for nothing.
+#: The share of the time left that a slice is planned to take: a slice that is still running at the deadline is lost.
 HOPE = 0.7
-#: Of the deadline, but at most a tenth of it, what is kept for waking up and blending after it.
+#: Seconds of the deadline, but at most a tenth of it, that are reserved for waking up and blending.
 AFTERWARDS_SECONDS = 0.015
-#: Seconds an exiting process waits for an abandoned slice; native code cut off in its middle may abort the process.
+#: Seconds that an exiting process waits for abandoned slices: interrupted native code may abort the process.
 GRACE_AT_EXIT = 2.0
 
-#: What is set when an abandoned run ends.
+#: The events that are set when abandoned runs end.
 _abandoned: weakref.WeakSet[threading.Event] = weakref.WeakSet()
 _threads = IdleThreads("rerank")
 _places = Places()
@@ -48,8 +48,11 @@ Scorer = Callable[[slice], Sequence[RerankResult]]
 
 @dataclass(frozen=True, kw_only=True)
 class RerankOutcome:
-    """``scores`` by position of the candidate; ``reason`` why some have none (None: the reranker left them out); ``pace``,
-    seconds a document took in the last slice that was done, or the least that one takes if none was in time."""
+    """The result of one reranking.
+
+    ``scores`` are by position of the candidate. ``reason`` says why some have none; None: the reranker left them out.
+    ``pace`` is seconds per document in the last slice that finished, or a lower bound of it if none finished in time.
+    """
 
     scores: dict[int, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -60,12 +63,14 @@ class RerankOutcome:
 def next_slice(
     before: int, seconds: float, left: float, capabilities: RerankerCapabilities, known: float | None = None
 ) -> int:
-    """How many documents the next slice takes, after one of ``before`` documents took ``seconds``.
+    """Return the size of the next slice, after a slice of ``before`` documents took ``seconds``.
 
-    At most GROWTH times as many as before, what the reranker takes, what SLICE_SECONDS are enough for at that pace
-    (as many as the first slice at least), and what HOPE of the ``left`` seconds is enough for; 0 if that is not enough
-    for a single one. ``before`` 0 asks for the first slice, which has one at least: as many as FIRST_SECONDS are enough for by the ``known``
-    pace (seconds a document took in the last search), or what the reranker asks for, as far as the time is hoped to last.
+    It is the smallest of: GROWTH × ``before``; the reranker's maximum; what fits into SLICE_SECONDS at that pace, but not
+    less than the first slice; and what fits into HOPE × ``left`` seconds. It is 0 if not a single document fits.
+
+    ``before`` 0 means the first slice, which has at least one document. Without a ``known`` pace (seconds per document in
+    the previous search), it has as many as the reranker declares. Otherwise, it has what fits into FIRST_SECONDS or as
+    many as the reranker declares, whichever is more, limited by the reranker's maximum and by HOPE × ``left`` seconds.
     """
     largest = max(1, capabilities.max_documents) if capabilities.supports_batching else 1
     first = max(1, min(capabilities.first_documents, largest))
@@ -88,9 +93,12 @@ def score_within(
     *,
     of: tuple[str, object],
 ) -> RerankOutcome:
-    """Score as many of ``count`` candidates as ``deadline`` seconds allow; ``known`` is the pace of the search before,
-    ``of`` the reranker's id and itself. Never raises what the scorer raises: it becomes a reason. Where MAX_RUNS of it are
-    at work, it waits for one to end, unless all of them hang."""
+    """Score as many of ``count`` candidates as ``deadline`` seconds allow.
+
+    ``known`` is the pace of the previous search. ``of`` is the reranker's id and the reranker itself. Exceptions of the
+    scorer are not raised; they become the outcome's ``reason``. If MAX_RUNS of the reranker are running, waits for one to
+    end, unless all of them hang.
+    """
     until = time.monotonic() + deadline - min(AFTERWARDS_SECONDS, deadline / 10)
     try:
         place = _places.take(*of, until)
@@ -106,7 +114,7 @@ def score_within(
 
 
 class _Run:
-    """One reranking: ``work`` runs in its thread and posts slices, ``collect`` waits for them until the deadline."""
+    """One reranking. ``work`` runs in its own thread and posts slices; ``collect`` waits for them until the deadline."""
 
     def __init__(
         self,
@@ -129,14 +137,14 @@ class _Run:
     def work(self) -> None:
         try:
             self.posted.put(_Posted(end=True, reason=self._score_all()))
-        except BaseException as error:  # plugin code: whatever it raises, the fused order still answers
+        except BaseException as error:  # plugin code may raise anything; the search answers in the fused order
             self.posted.put(_Posted(end=True, reason=DEADLINE if is_late(error, self.until) else told(error)))
         finally:
             _places.free(self.place)
             self.ended.set()
 
     def _score_all(self) -> str | None:
-        """Post slice after slice; why it ended early, or None."""
+        """Score and post the slices. Returns why it ended early, or None."""
         start, count, seconds = 0, 0, 0.0
         while start < self.count:
             began = time.monotonic()
@@ -146,7 +154,7 @@ class _Run:
             part = slice(start, min(start + count, self.count))
             self.first = self.first or part.stop
             answer = self.scorer(part)
-            # Checked here, not by the one who waits: a result list can be endless.
+            # Check here, not in collect(): a result list can be endless, and collect() must not miss the deadline.
             good, violations = accepted(answer, part.stop - part.start)
             seconds, found = time.monotonic() - began, {start + at: score for at, score in good.items()}
             self.posted.put(_Posted(scores=found, warnings=violations, pace=seconds / (part.stop - start)))
@@ -174,7 +182,7 @@ class _Run:
 
 @dataclass(frozen=True, kw_only=True)
 class _Posted:
-    """What a run says: a slice's scores by position and its pace, or (``end``) that no more comes, and why."""
+    """A message of a run: a slice's scores by position and its pace, or (``end``) the end of the run and its reason."""
 
     scores: dict[int, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)

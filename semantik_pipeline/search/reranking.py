@@ -1,6 +1,6 @@
-"""The rerankers' part of a search: find them, run one after the other, blend what they say.
+"""The reranking step of a search: loads the rerankers, runs them in order, and blends their scores.
 
-Nothing that a reranker does or lacks fails a search: the order before it answers, with a warning.
+A search never fails because of a reranker: the order stays as it was before it, and there is a warning.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from semantik_pipeline.search.rerank_options import reranker_options
 from semantik_pipeline.search.rerank_slices import RerankOutcome, score_within
 from semantik_pipeline.search.stored_vectors import Compared, ReadVectors
 
-#: Seconds that a passage took a plugin in its last search.
+#: Seconds per passage of each plugin in its last search.
 _paces: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Ready:
-    """A reranker that is loaded, and the limits that are kept for it."""
+    """A loaded reranker at its ``place`` in the chain, and its declared limits."""
 
     id: str
     place: int
@@ -46,13 +46,14 @@ def rerank(
     embedding: Mapping[str, Any] | None = None,
     vectors: ReadVectors | None = None,
 ) -> Reranking:
-    """Let the plan's rerankers, in their order, score the best candidates within one deadline, and blend.
+    """Run the plan's rerankers in order on the best candidates, within one deadline, and blend their scores.
 
-    The first reads ``plan.to_rerank``, each further one the best of what the one before gave (``read_by``), none more
-    than it declares to be worth reading, with its part of the time that is left. One that can't be loaded, fails or
-    runs out of time is told of, and the next goes on with the order as it is. ``embedding`` is the collection's
-    embedder, whose model a reranker may share; ``vectors`` reads those of candidates, for rerankers that compare. Loading is
-    not part of the deadline. Raises PluginNotFoundError only for a reranker that the caller named and that is not loaded.
+    The first reads ``plan.to_rerank`` candidates, each further one fewer of the best so far (``read_by``), and none more
+    than it declares to be worth reading. Each gets its part of the time that is left; loading is not part of the
+    deadline. A reranker that can't be loaded, fails or runs out of time is reported, and the next one continues with the
+    order as it is. ``embedding`` is the collection's embedder, whose model a reranker may share. ``vectors`` reads the
+    candidates' vectors, for rerankers that compare them. Raises PluginNotFoundError only for a reranker that the query
+    names and that is not loaded.
     """
     ready, reports, warnings = _load(host, plan, embedding)
     ranked = unranked(candidates).ranked
@@ -68,7 +69,7 @@ def rerank(
 def _load(
     host: Any, plan: SearchPlan, embedding: Mapping[str, Any] | None
 ) -> tuple[list[_Ready], dict[int, RerankerReport], list[str]]:
-    """Those that can be had; reports by place in the chain, and warnings, of the others."""
+    """Load the chain. Returns the loaded rerankers, and for the others reports by place in the chain, and warnings."""
     ready: list[_Ready] = []
     reports: dict[int, RerankerReport] = {}
     warnings: list[str] = []
@@ -76,7 +77,7 @@ def _load(
         try:
             ready.append(_loaded(host, chosen, place, embedding))
         except Exception as error:
-            # Whatever a plugin raises while it loads, the others and the fused order still answer.
+            # A plugin may raise anything while it loads; the search continues with the others, or in the fused order.
             if chosen.named and isinstance(error, PluginNotFoundError):
                 raise
             reason = f"not available ({_told(error)})"
@@ -97,7 +98,7 @@ def _loaded(host: Any, chosen: ChosenReranker, place: int, embedding: Mapping[st
 def _rerank_by(
     host: Any, plan: SearchPlan, one: _Ready, before: list[Ranked], seconds: float, vectors: ReadVectors | None
 ) -> tuple[list[Ranked], RerankerReport, list[str]]:
-    """The order after this reranker, its report, and warnings."""
+    """Run one reranker. Returns the order after it, its report, and warnings."""
     began = time.monotonic()
     chosen = [entry.candidate for entry in before[: _to_read(plan, one)]]
     limits = one.capabilities
@@ -127,7 +128,8 @@ def _rerank_by(
 
 
 def _to_read(plan: SearchPlan, one: _Ready) -> int:
-    """How many candidates it reads: what the search says, else no more than it declares to be worth reading."""
+    """Return how many candidates the reranker reads: no more than it declares to be worth reading, unless the caller
+    chose the number."""
     most = read_by(one.place, plan.to_rerank)
     if plan.reranked_for is None:
         return most
@@ -135,8 +137,8 @@ def _to_read(plan: SearchPlan, one: _Ready) -> int:
 
 
 def known_pace(plugin: Any) -> float | None:
-    """Seconds that a passage took the plugin in its last search; None: it had none, or none is kept."""
-    with suppress(TypeError):  # a class of the right shape that can't be a key
+    """Return the plugin's seconds per passage in its last search; None if it is unknown."""
+    with suppress(TypeError):  # a plugin that is not hashable or not weakly referenceable can't be a key
         return _paces.get(plugin)
     return None
 
@@ -148,7 +150,7 @@ def know_pace(plugin: Any, pace: float | None) -> None:
 
 
 def cut(text: str, tokens: int, limit: int) -> str:
-    """The beginning of a text of that many tokens that has about ``limit`` of them."""
+    """Return the beginning of a text that has ``tokens`` tokens, cut to about ``limit`` tokens."""
     return text if tokens <= limit else text[: max(1, len(text) * limit // tokens)]
 
 
@@ -158,7 +160,7 @@ def _passage(candidate: Candidate, limit: int) -> str:
 
 
 def _unread(one: _Ready, query_cut: bool, chosen: Sequence[Candidate], texts: Sequence[str]) -> list[str]:
-    """What the reranker was not given, since it says that it takes no more: invariant 13."""
+    """Return warnings about texts that were cut to the reranker's declared limits (invariant 13)."""
     limits, told = one.capabilities, []
     if query_cut:
         told.append(f"{one.id} read the beginning of the query, about {limits.max_query_length:,} tokens")
@@ -170,7 +172,7 @@ def _unread(one: _Ready, query_cut: bool, chosen: Sequence[Candidate], texts: Se
 
 
 def _about(candidate: Candidate) -> dict[str, Any]:
-    """What a reranker may know of a passage beside its text."""
+    """Return what a reranker gets about a passage besides its text."""
     known = ("title", "section", "page", "document", "media_type", "language")
     return {name: candidate.payload[name] for name in known if candidate.payload.get(name) is not None}
 
@@ -184,8 +186,10 @@ def _reason(plugin_id: str, outcome: RerankOutcome, due: int) -> str | None:
 
 
 def _warnings(report: RerankerReport, outcome: RerankOutcome, *, several: bool) -> list[str]:
-    """``reranked 48 of 100: deadline``, and a sentence for each kind of bad result; of several rerankers the deadline's
-    says which."""
+    """Return warnings such as ``reranked 48 of 100: deadline``, and one for each kind of bad result.
+
+    With ``several`` rerankers, the warning about the deadline names the reranker.
+    """
     warnings = [f"reranker {report.id}: {violation}" for violation in dict.fromkeys(outcome.warnings)]
     if report.reason:
         by = f" by {report.id}" if several and report.reason == DEADLINE else ""

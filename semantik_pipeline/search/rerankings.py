@@ -1,7 +1,7 @@
-"""What rerankers said a moment ago: pages of one answer are cut from one list.
+"""Keeps recent judgements of rerankers, so that all pages of an answer are cut from one list.
 
-Under a deadline a reranker scores more or fewer passages each time, and another order would show hits of the page before
-again, and others never. So who turns the page gets what the rerankers said for the page before, blended anew.
+Under a deadline, a reranker scores more or fewer passages each time. With another order, a further page would repeat hits
+of the page before, and other hits would never appear. So a further page blends the judgements for the page before again.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from semantik_pipeline.search.request import SearchPlan
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
 
-#: Seconds that it is kept since a page was last cut from it.
+#: Seconds that judgements are kept after a page was last cut from them.
 SECONDS = 60.0
 
-#: Passages that are kept with what was said of them, over all lists: some 15 MB.
+#: The maximum of judged passages that are kept, over all lists: about 15 MB.
 MOST_JUDGED = 50_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Said:
-    """``judged``: by candidate's id. Of the candidates nothing else is kept, no text and no score of theirs."""
+    """The judgements of one list, by candidate id. Of the candidates nothing else is kept: no text and no scores."""
 
     until: float
     judged: dict[str, tuple[Judgement, ...]]
@@ -45,11 +45,11 @@ class _Said:
 
 
 class Rerankings:
-    """Those of a process. Threads may ask at once."""
+    """The judgements that a process keeps. Thread-safe."""
 
     @classmethod
     def of(cls, runtime: Runtime) -> Rerankings:
-        """Those of the process that has this runtime."""
+        """Return the instance that belongs to this runtime."""
         return _of_runtimes.setdefault(runtime, cls())
 
     def __init__(self) -> None:
@@ -66,8 +66,8 @@ class Rerankings:
         *,
         further: bool,
     ) -> Reranking:
-        """What ``rerank`` gives; for a ``further`` page what it gave for the same question to the same candidates, if
-        that is kept. ``index`` names all that the candidates are from."""
+        """Return the result of ``rerank``. For a ``further`` page, blend the judgements of the same query on the same
+        candidates again instead, if they are kept. ``index`` names the indexes that the candidates are from."""
         key = _key(index, plan, candidates)
         said = self._taken(key) if further else None
         if said is not None:
@@ -98,7 +98,7 @@ class Rerankings:
             self._drop(key)
             self._kept[key] = said
             self._judged += said.weight
-            while self._kept:  # the oldest first
+            while self._kept:  # drop the oldest first
                 key, oldest = next(iter(self._kept.items()))
                 if oldest.until >= now and self._judged <= MOST_JUDGED:
                     break
@@ -113,7 +113,7 @@ _of_runtimes: weakref.WeakKeyDictionary[Any, Rerankings] = weakref.WeakKeyDictio
 
 
 def _key(index: str, plan: SearchPlan, candidates: Sequence[Candidate]) -> bytes:
-    """All that may change what rerankers say; who asks is a part of it."""
+    """Return a hash of everything that can change the judgements, the caller's principals included."""
     read = [(one.id, one.payload.get("epoch")) for one in candidates[: plan.to_rerank]]
     principals = None if plan.principals is None else sorted(plan.principals)
     chain = [(one.plugin, one.options) for one in plan.rerankers]
@@ -123,7 +123,7 @@ def _key(index: str, plan: SearchPlan, candidates: Sequence[Candidate]) -> bytes
 
 
 def _again(said: _Said, plan: SearchPlan, candidates: Sequence[Candidate]) -> Reranking:
-    """The same judgements blended with the candidates' scores."""
+    """Blend the kept judgements with the candidates' fused scores."""
     ranked = unranked(candidates, said.judged).ranked
     for report in said.reports:
         if report.scored:

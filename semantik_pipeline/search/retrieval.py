@@ -1,4 +1,4 @@
-"""From a planned query to candidates that may be shown: both legs in one call to the store, fused and checked."""
+"""Retrieves candidates that may be shown: both legs in one call to the store, fused and checked against the ledger."""
 
 from __future__ import annotations
 
@@ -21,20 +21,23 @@ if TYPE_CHECKING:
     from semantik_pipeline.ledger.catalog.collections import SearchView
     from semantik_pipeline.runtime import Runtime
 
-#: Results of each leg, at least, and those that its scores are made of, however deep it goes: so pages agree. Min-max
-#: needs the leg's lower end to tell a good score from a fair one: on Cranfield's odd queries nDCG@10 is 0.428 at 50, 0.434
-#: at 100 and 0.439 at 200, and no better at 300 to 1,000.
+#: The minimum depth of each leg. Scores are normalized over this many results however deep a leg goes, so that all pages
+#: have the same scores. Min-max needs the leg's lower end to tell a good score from a fair one: on Cranfield's odd
+#: queries, nDCG@10 is 0.428 at 50, 0.434 at 100 and 0.439 at 200, and no better at 300 to 1,000.
 LEG_DEPTH = 200
-#: No leg goes deeper, however many of its results may not be shown.
+#: The maximum depth of a leg, however many of its results may not be shown.
 MAX_LEG_DEPTH = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Retrieved:
-    """``candidates`` may be shown, best first; ``legs`` are what they were fused from, hidden ones included, each best
-    first, of which the first ``scored`` made the scores (None: all), and are all that match where they are ``whole``;
-    ``requests`` is what each leg was asked. ``shares``: of each leg the scores as shares of 0..1, where they are taken
-    over other collections, too (None: over ``legs``)."""
+    """The result of a retrieval.
+
+    ``candidates`` may be shown, best first. ``legs`` are the results that they were fused from, each best first, with
+    points that may not be shown. The first ``scored`` of each leg (None: all) determined the scores. ``whole``: the legs
+    have everything that matches. ``requests`` has the request of each leg. ``shares`` has each leg's scores mapped to
+    0..1 if they are taken over several collections; None: over ``legs`` alone.
+    """
 
     candidates: list[Candidate] = field(default_factory=list)
     legs: dict[str, Leg] = field(default_factory=dict)
@@ -45,10 +48,10 @@ class Retrieved:
 
 
 def retrieve(runtime: Runtime, view: SearchView, plan: SearchPlan, vector: np.ndarray | None) -> Retrieved:
-    """The best ``plan.candidates`` that may be shown, with their payloads, or fewer where there are no more.
+    """Return the best ``plan.candidates`` that may be shown, with their payloads; fewer if there are no more.
 
-    ``vector`` is the query's embedding, (d,) float32; None without a dense leg. The legs come without payloads (most of
-    them would be thrown away, at half the cost of the search); goes deeper while too few may be shown.
+    ``vector`` is the query's embedding, (d,) float32; None without a dense leg. The legs are read without payloads: most
+    payloads would not be used, and they take half the time of the search. Reads deeper while too few may be shown.
     """
     index = runtime.existing_index(runtime.generation(view.generation_id))
     if index is None:
@@ -73,15 +76,18 @@ def retrieve(runtime: Runtime, view: SearchView, plan: SearchPlan, vector: np.nd
             ended = all(len(leg) < (limit or depth) for leg in by_name.values())
             whole = ended and (reading is None or reading.exhausted)
             return Retrieved(candidates=found, legs=by_name, scored=limit, whole=whole, requests=requests)
-        scored = scored and len(found) >= LEG_DEPTH / 2  # else masses are hidden, and what is shown needs scores
+        # If fewer than half are found, most are hidden, and the deeper points that are shown need scores of their own.
+        scored = scored and len(found) >= LEG_DEPTH / 2
         depth = min(depth * 4, MAX_LEG_DEPTH)
 
 
 def fused_with_others(
     runtime: Runtime, view: SearchView, plan: SearchPlan, retrieved: Retrieved, shares: dict[str, dict[str, float]]
 ) -> Retrieved:
-    """The same, its candidates the best by these shares, which are taken over other collections, too. Of those that were
-    candidates before nothing is read again."""
+    """Return ``retrieved`` with the best candidates by ``shares``, which are taken over several collections.
+
+    The payloads of points that were candidates before are not read again.
+    """
     index = runtime.existing_index(runtime.generation(view.generation_id))
     legs = {name: leg for name, leg in retrieved.legs.items() if name in shares}
     if index is None or not legs:
@@ -99,15 +105,18 @@ def _fused(
 
 
 def _first_depth(plan: SearchPlan) -> int:
-    """How deep the legs are read at first. Hits beyond a page are no reason to read deep."""
+    """Return how deep the legs are read at first. Hits beyond the page don't make it deeper."""
     if plan.candidates <= LEG_DEPTH + plan.beyond:
         return max(LEG_DEPTH, plan.candidates)
     return max(MAX_LIMIT, plan.candidates)
 
 
 def _legs(runtime: Runtime, index: str, requests: dict[str, SearchRequest], depths: set[int]) -> dict[str, Leg]:
-    """The legs, each point once. What scores are made of is asked for alike on each page, and what lies deeper beside
-    it: of equal hits, a deeper search may have others among the first."""
+    """Read the legs, each point once.
+
+    Each of the ``depths`` is a request of its own. The request for the points that determine the scores is the same on
+    each page; deeper points are read by another one, because a deeper search may order equal scores differently.
+    """
     asked = [(name, replace(one, limit=depth)) for depth in sorted(depths) for name, one in requests.items()]
     answers = runtime.host.call(runtime.store.search, index, [one for _, one in asked])
     if len(depths) == 1:
@@ -132,12 +141,12 @@ def _requests(
 
 
 def learned(view: SearchView) -> bool:
-    """Whether a model gives the collection's sparse leg, and not BM25."""
+    """Return whether the collection's sparse leg is by a learned model instead of BM25."""
     return bool((view.config.get("sparse") or {}).get("plugin"))
 
 
 def _sparse_leg(runtime: Runtime, view: SearchView, plan: SearchPlan) -> SearchRequest:
-    """By the words of the query, or by the terms that the collection's sparse model makes of them."""
+    """Return a request by the query's words (BM25), or by the query's vector of the collection's sparse model."""
     if learned(view):
         vector = runtime.query_vectors.sparse(runtime, view, plan.text)
         return SearchRequest(sparse=vector, filter=plan.filter, with_payload=False)
@@ -154,7 +163,10 @@ def _first_shown(
     plan: SearchPlan,
     known: Mapping[str, Candidate] = MappingProxyType({}),
 ) -> list[Candidate]:
-    """The first ``plan.candidates`` of these that may be shown, with their payloads. Those that are ``known`` may be."""
+    """Return the first ``plan.candidates`` of the fused points that may be shown, with their payloads.
+
+    ``known`` candidates, by id, have their payloads and were checked before.
+    """
     found: list[Candidate] = []
     wanted = plan.candidates
     for batch in _batches(fused, wanted):
@@ -175,7 +187,7 @@ def _payloads(runtime: Runtime, index: str, ids: list[str]) -> dict[str, dict[st
 
 
 def _batches(candidates: Iterator[Candidate], size: int) -> Iterator[list[Candidate]]:
-    """In order, each batch twice as long as the one before: hidden hits are rare, but come in masses."""
+    """Yield batches, each twice as long as the one before: points that are hidden are rare, but then there are many."""
     while batch := list(islice(candidates, size)):
         yield batch
         size *= 2

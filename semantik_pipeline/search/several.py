@@ -1,8 +1,9 @@
-"""Several collections asked one question, side by side: their hits in one order.
+"""Searches several collections with one query, in parallel, and merges their hits.
 
-Those whose scores mean the same (of one embedding model, with the same words' leg, fusion, weights and rerankers) are
-asked *together*: each leg's scores are taken over all of them, so that a collection which knows nothing of the matter has
-no good hits, and the best of all are reranked once, within one deadline. Others' scores can't be compared.
+Collections with comparable scores (the same embedding model, sparse leg, fusion, weights and rerankers) are searched
+*together*. Each leg's scores are normalized over all of them, so that a collection without relevant documents has no high
+scores, and the best candidates of all are reranked once, within one deadline. Scores of other collections can't be
+compared.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from semantik_pipeline.search.query import OneSearch
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
 
-#: Collections that are asked at once.
+#: The maximum of collections that are searched in parallel.
 SIDE_BY_SIDE = 8
 
 One = TypeVar("One")
@@ -37,7 +38,7 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True, kw_only=True)
 class HitOf:
-    """A hit, and the collection that has it. Its rank is among all of them."""
+    """A hit and its collection. The hit's rank is among the hits of all collections."""
 
     collection: str
     hit: SearchHit
@@ -45,8 +46,8 @@ class HitOf:
 
 @dataclass(frozen=True, kw_only=True)
 class SeveralAnswers:
-    """Each collection's answer, and which were asked together: all of them are in one of the groups. ``facets`` are those
-    of all; an answer has its own collection's."""
+    """Each collection's answer. ``together`` has the groups that were searched together; each collection is in one group.
+    ``facets`` are those of all collections; an answer has its own collection's."""
 
     answers: dict[str, SearchAnswer]
     together: list[list[str]]
@@ -54,7 +55,7 @@ class SeveralAnswers:
 
 
 def search_several(runtime: Runtime, query: SearchQuery, among: Sequence[str]) -> SeveralAnswers:
-    """Ask each of these collections. Raises what :func:`search` raises, for the first of them that can't be asked."""
+    """Search the collections ``among`` with one query. Raises what :func:`search` raises for the first that fails."""
     asked = {name: OneSearch(runtime, runtime.ledger.search_view(name), whole(query, name)) for name in among}
     for one in asked.values():
         one.plan = replace(one.plan, facet_limit=None)
@@ -77,8 +78,10 @@ def search_several(runtime: Runtime, query: SearchQuery, among: Sequence[str]) -
 
 
 def _say_what_saw_each_alone(asked: Mapping[str, OneSearch], found: dict[str, SearchAnswer]) -> None:
-    """Postprocessors work on each collection's hits, whose indexes and contexts are its own. Where that shows, a warning
-    says so, once, with the first of them."""
+    """Warn about postprocessors that compare hits but saw each collection's hits separately.
+
+    Each collection has its own index and context. The warning is added once, to the first of the collections.
+    """
     having: dict[str, list[str]] = {}
     for name, one in asked.items():
         for plugin in comparing(one.runtime.host, one.plan) if found[name].hits else ():
@@ -91,13 +94,13 @@ def _say_what_saw_each_alone(asked: Mapping[str, OneSearch], found: dict[str, Se
 
 
 def _cut(answer: SearchAnswer, query: SearchQuery) -> SearchAnswer:
-    """The answer without the facets' values that were counted to be added up alone."""
+    """Limit the answer's facets to the query's number of values. More values were counted only to be added up."""
     return replace(answer, facets={key: values[: query.facet_limit] for key, values in answer.facets.items()})
 
 
 def whole(query: SearchQuery, collection: str) -> SearchQuery:
-    """What each collection is asked, that any page of all their hits can be cut from the answers. The reranker reads as
-    many on each page."""
+    """Return the query for one collection: all hits up to the end of the page, so that the page of the merged hits can be
+    cut from the answers. The reranker reads the same number of candidates on each page."""
     return replace(
         query,
         collection=collection,
@@ -108,9 +111,12 @@ def whole(query: SearchQuery, collection: str) -> SearchQuery:
 
 
 def merged(several: SeveralAnswers, *, offset: int, limit: int) -> list[HitOf]:
-    """The hits of collections that were asked together by their scores, of equal ones those of the first collection
-    first; of several such groups the first of each, the second of each, and so on. A collection's own order stays, also
-    where a postprocessor made it another than that of the scores."""
+    """Merge the hits and return the page.
+
+    Within a group that was searched together, hits are merged by score; with equal scores, the first collection's hits
+    come first. Several groups alternate: the first hit of each, the second of each, and so on. A collection's own order
+    is kept, even where a postprocessor changed it so that it is not by score.
+    """
     groups = [
         heapq.merge(*(_hits(name, several.answers[name]) for name in names), key=lambda one: -one.hit.score)
         for names in several.together
@@ -125,7 +131,7 @@ def _hits(collection: str, answer: SearchAnswer) -> list[HitOf]:
 
 
 def _side_by_side(work: Callable[[One], Made], asked: Sequence[One]) -> list[Made]:
-    """What ``work`` makes of each, in their order; raises what the first of them raises."""
+    """Run ``work`` on each item in parallel and return the results in order. Raises what the first that fails raises."""
     if len(asked) == 1:
         return [work(asked[0])]
     contexts = [contextvars.copy_context() for _ in asked]
@@ -134,7 +140,7 @@ def _side_by_side(work: Callable[[One], Made], asked: Sequence[One]) -> list[Mad
 
 
 def _means(one: OneSearch) -> str:
-    """The same for searches whose scores mean the same."""
+    """Return a key that is equal for searches with comparable scores."""
     plan, generation = one.plan, one.runtime.generation(one.view.generation_id)
     chosen = [(reranker.plugin, reranker.options) for reranker in plan.rerankers]
     ways = [plan.mode, plan.fusion, plan.dense_weight, chosen, plan.rerank_weight, bool(plan.text)]
@@ -143,7 +149,7 @@ def _means(one: OneSearch) -> str:
 
 
 def _reranked(some: Sequence[OneSearch], *, further: bool) -> list[Reranking]:
-    """Each one's candidates in their order after the rerankers, which have read the best of all."""
+    """Rerank the best candidates of all searches together. Returns each search's part of the result."""
     if len(some) == 1:
         return [some[0].reranked(further=further)]
     if some[0].plan.text:
@@ -157,7 +163,7 @@ def _reranked(some: Sequence[OneSearch], *, further: bool) -> list[Reranking]:
 
 
 def _shares_of_all(some: Sequence[OneSearch]) -> dict[str, dict[str, float]]:
-    """Each leg's scores as shares of 0..1 among all of them."""
+    """Return each leg's scores mapped to 0..1 over all searches."""
     legs: dict[str, dict[str, float]] = {}
     for one in some:
         for name, leg in one.retrieved.legs.items():
@@ -168,7 +174,7 @@ def _shares_of_all(some: Sequence[OneSearch]) -> dict[str, dict[str, float]]:
 
 
 def _part(outcome: Reranking, one: OneSearch, plan: Any, *, warned: bool) -> Reranking:
-    """What of the outcome is about this collection. What is to be said of all is said once."""
+    """Return the part of the outcome that concerns one collection. ``warned``: it gets the warnings, which are for all."""
     mine = {candidate.id for candidate in one.retrieved.candidates}
     judgements = {entry.candidate.id: entry.judgements for entry in outcome.ranked}
     every = unranked([entry.candidate for entry in outcome.ranked], judgements).ranked
@@ -178,9 +184,8 @@ def _part(outcome: Reranking, one: OneSearch, plan: Any, *, warned: bool) -> Rer
         read = order[: report.candidates]
         own = [entry for entry in read if entry.candidate.id in mine]
         scored = sum(entry.judgement_of(report.id) is not None for entry in own)
-        said = (
-            report.reason if scored < len(own) or not report.candidates else None
-        )  # one that could not begin was due nothing
+        # A reranker that could not start has no candidates, and its reason concerns every collection.
+        said = report.reason if scored < len(own) or not report.candidates else None
         reports.append(replace(report, scored=scored, candidates=len(own), reason=said))
         if report.scored:
             order = blend_judged(order, report.id, plan.rerank_weight)

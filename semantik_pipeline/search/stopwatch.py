@@ -1,4 +1,4 @@
-"""How long the steps of a search take."""
+"""Measures the steps of a search."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class Stopwatch:
-    """Milliseconds by step; ``timings_ms`` adds the total since the watch was made."""
+    """Milliseconds by step. ``timings_ms`` adds ``total``, the time since the stopwatch was created."""
 
     def __init__(self) -> None:
         self._start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The vectors of a search's candidates as the index has them: what rerankers and postprocessors compare."""
+"""Reads the candidates' vectors from the index, for rerankers and postprocessors that compare them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ if TYPE_CHECKING:
     from semantik_pipeline.ledger.catalog.collections import SearchView
     from semantik_pipeline.runtime import Runtime
 
-#: How many of the best passages a reranker gets as feedback; more of them stray (builtin relevance_feedback.py).
+#: How many of the best passages a reranker gets as feedback. More lead it away from the query: see the measurements in
+#: the built-in reranker relevance_feedback.py.
 FEEDBACK = 2
 
-#: For each candidate its vector, (d,) float32; None of one that the store does not give.
+#: Returns each candidate's vector, (d,) float32; None for a candidate whose vector the store does not return.
 ReadVectors = Callable[[Sequence[Candidate]], "Sequence[np.ndarray | None]"]
 
 
 def stored_vectors(runtime: Runtime, views: Mapping[str, SearchView]) -> dict[str, np.ndarray | None]:
-    """By point id, each looked for in the index of its view: one round trip for each index."""
+    """Return the vectors by point id, each from the index of its view, with one round trip for each index."""
     found: dict[str, np.ndarray | None] = {}
     for generation_id in dict.fromkeys(view.generation_id for view in views.values()):
         index = runtime.existing_index(runtime.generation(generation_id))
@@ -35,14 +36,17 @@ def stored_vectors(runtime: Runtime, views: Mapping[str, SearchView]) -> dict[st
 
 
 class Compared:
-    """What a reranker is given of the vectors of the candidates that it reads. They are fetched once, when it asks first:
-    in its own thread and within its deadline."""
+    """The vectors of the candidates that a reranker reads.
+
+    They are read once, with the first slice: in the reranker's thread and within its deadline.
+    """
 
     def __init__(self, candidates: Sequence[Candidate], read: ReadVectors | None) -> None:
         self._candidates, self._read = candidates, read
 
     def of(self, part: slice) -> dict[str, Any]:
-        """``vectors`` of this part of the candidates, and ``feedback_vectors``: nothing where there are none."""
+        """Return the arguments ``vectors``, for this part of the candidates, and ``feedback_vectors``; none if there are no
+        vectors."""
         if self._rows is None:
             return {}
         return {"vectors": self._rows[part], "feedback_vectors": self._feedback}
@@ -53,15 +57,18 @@ class Compared:
 
     @cached_property
     def _feedback(self) -> np.ndarray:
-        """The rows of the best candidates that have a vector."""
+        """The rows of the first FEEDBACK candidates that have a vector."""
         rows = self._rows
         assert rows is not None
         return rows[rows.any(axis=1)][:FEEDBACK]
 
 
 def unit_rows(vectors: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    """(n, d) float32, each row of length one; zeros where there is no vector, or (a store that mixes them) one of another
-    length than the first. None where no vector says anything."""
+    """Return the vectors as (n, d) float32 rows of length 1.
+
+    A row is zero if its vector is missing, or has another length than the first vector (in a store that mixes them).
+    Returns None if all rows are zero.
+    """
     import numpy as np
 
     length = next((len(one) for one in vectors if one is not None), 0)

@@ -1,5 +1,5 @@
-"""The last check before anything of a point is shown: the ledger knows which documents were deleted, superseded or closed
-to the caller, even where the store does not know it yet."""
+"""Checks against the ledger which points may be shown: the store may not know yet that a document was deleted, superseded
+or closed to the caller."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ P = TypeVar("P", bound=Point)
 
 
 def shown(runtime: Runtime, generation_id: int, points: Sequence[P], principals: Collection[str] | None) -> list[P]:
-    """The points, in order, that may be shown: their document is alive and open to one of the ``principals`` or to
-    everybody (``principals`` None: no limit), and they are not older than its indexed epoch."""
+    """Return the points that may be shown, in order.
+
+    Their document is not deleted and open to one of the ``principals`` or to everybody (``principals`` None: no limit),
+    and they are not older than its indexed epoch.
+    """
     ids = {point.payload["document_id"] for point in points if "document_id" in point.payload}
     epochs = runtime.ledger.visible(generation_id, ids, principals) if ids else {}
     return [point for point in points if _is_current(point.payload, epochs)]

@@ -1,7 +1,7 @@
-"""Why a document is not among the hits: the first thing on the way from the ledger to the page that it did not pass.
+"""Explains why a document is not among the hits: finds the first step from the ledger to the page that excluded it.
 
-The answer is a dict of JSON's own values: ``document``, ``cause`` (one of docs/search.md), ``message`` (a sentence), and what
-else there is to know. To a caller whom a document is not open to there is no such document.
+The explanation is a dict of JSON values: ``document``, ``cause`` (see docs/search.md), ``message`` (a sentence), and
+details. For a caller to whom the document is not open, the cause is that there is no such document.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from semantik_pipeline.ledger.catalog.collections import SearchView
     from semantik_pipeline.runtime import Runtime
 
-#: Chunks of the document that are looked at.
+#: The maximum of the document's chunks that are examined.
 MOST_CHUNKS = 10_000
 
 Absence = dict[str, Any]
@@ -31,9 +31,12 @@ Absence = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """What a search did: what it retrieved, how it reranked that, what it ``added`` from ``deeper`` because postprocessors
-    left too little (``explained`` by id), which candidates (``ids``, in order) were left when the page was cut, which ones each postprocessor
-    had left out, and the page with the hits beyond it, ``hits``."""
+    """The steps of a search and their results.
+
+    ``added`` are entries from ``deeper``, retrieved because postprocessors left too few hits; ``explained`` has their
+    explanations by id. ``ids`` are the candidates that were left when the page was cut, in order. ``left_out`` maps each
+    postprocessor to the ids that it dropped. ``hits`` are those of the page and beyond it.
+    """
 
     retrieved: Retrieved
     reranking: Reranking
@@ -46,21 +49,21 @@ class Way:
 
     @property
     def shown(self) -> list[int | None]:
-        """The ledger's ids of the documents of ``hits``: a unique id is unique in its source only."""
+        """The ledger's document ids of ``hits``. Unique ids would not do: they are unique only within a source."""
         entries = (*self.reranking.ranked, *self.added)
         of = {entry.candidate.id: entry.candidate.payload.get("document_id") for entry in entries}
         return [of[self.ids[hit.rank - 1]] for hit in self.hits]
 
     @property
     def latest(self) -> Retrieved:
-        """The deepest that it looked."""
+        """The deepest retrieval of the search."""
         return self.deeper or self.retrieved
 
 
 def why_absent(runtime: Runtime, view: SearchView, plan: SearchPlan, way: Way) -> Absence:
-    """Where the plan's ``explain_document`` was left behind; its ranks where it was not."""
+    """Return which step excluded the plan's ``explain_document``, or its ranks if it is among the hits."""
     name = plan.explain_document
-    assert name is not None  # it is asked only then
+    assert name is not None  # the caller checks it
     where = runtime.ledger.whereabouts(view.collection, view.generation_id, name, plan.principals)
     if where is None:
         return _because(name, "not-found", f"There is no document {name!r} in the collection {view.collection!r}.")
@@ -82,7 +85,7 @@ def _because(document: str | None, cause: str, told: str, **more: Any) -> Absenc
 
 
 def _not_indexed(where: Any) -> Absence:
-    """What the ledger says of a document that no search can find."""
+    """Explain, from the ledger, a document that no search can find."""
     if where.trashed:
         told = "It is in the trash: `semantik documents restore` restores it."
         return _because(where.document, "trashed", told)
@@ -110,7 +113,7 @@ def _is_number(rank: int, last: int) -> str:
 
 
 class _Search:
-    """A document that can be found, and a search that did not show it."""
+    """A document that can be found, and a search that did not return it."""
 
     def __init__(self, runtime: Runtime, view: SearchView, plan: SearchPlan, way: Way, where: Any) -> None:
         self._runtime, self._plan, self._way, self._where = runtime, plan, way, where
@@ -145,12 +148,12 @@ class _Search:
         return _because(self._where.document, cause, told, **more)
 
     def _any(self, *conditions: dict[str, Any]) -> bool:
-        """Whether a chunk of it meets these conditions."""
+        """Return whether a chunk of the document meets these conditions."""
         asked = {"must": [*self._own, *conditions]}
         return self._runtime.host.call(self._runtime.store.count, self._index, asked) > 0
 
     def _chunks(self) -> Iterator[str]:
-        """The points of it that meet the filter."""
+        """Yield the ids of the document's points that meet the filter, at most MOST_CHUNKS."""
         only = {"must": [*self._own, *([self._plan.filter] if self._plan.filter else [])]}
         after, left = None, MOST_CHUNKS
         while left > 0:
@@ -163,7 +166,7 @@ class _Search:
             left -= len(page)
 
     def _filtered(self) -> Absence:
-        """Which conditions of the filter no chunk of it meets."""
+        """Explain which conditions of the filter no chunk of the document meets."""
         failing = [one for one in conditions_of(self._plan.filter) if not self._any(one)]
         principals = self._plan.principals
         limit = limit_of(principals) if principals is not None else None
@@ -178,8 +181,11 @@ class _Search:
         return self._because("filter", f"It does not meet the filter: {said}.", conditions=failing)
 
     def _as_asked(self, condition: dict[str, Any]) -> dict[str, Any]:
-        """The condition; a ``path:`` of the query as that, and not as the documents that it stands for: not all of them
-        need be open to who asks."""
+        """Return the condition as the caller wrote it.
+
+        A ``path:`` of the query was resolved to document ids. It is returned as the path patterns, because not all of
+        these documents need be open to the caller.
+        """
         interpretation = self._plan.interpretation
         paths = [one for one in interpretation.filters if one.field == "path"] if interpretation is not None else []
         if not paths or '"document_id"' not in json.dumps(condition):
@@ -187,9 +193,9 @@ class _Search:
         return {"path": [f"{'-' if one.excluded else ''}{one.value}" for one in paths]}
 
     def _too_far(self, chunks: set[str]) -> Absence:
-        """No leg got as far as any chunk of it: how far would it have had to go?"""
+        """Explain that no leg reached any chunk of the document, with the ranks that its chunks have deeper in the legs."""
         retrieved = self._way.latest
-        only = self._plan.filter  # where there are phrases, the search itself was confined to fewer
+        only = self._plan.filter  # with phrases, the search's own requests were confined to fewer chunks
         deep = [replace(request, filter=only, limit=MAX_LEG_DEPTH) for request in retrieved.requests.values()]
         answers = self._runtime.host.call(self._runtime.store.search, self._index, deep)
         legs = self._ranks(chunks, dict(zip(retrieved.requests, answers, strict=True)))
@@ -198,7 +204,7 @@ class _Search:
         return self._because("legs", f"{told}. Only the first {depth:,} of each leg are considered.", legs=legs)
 
     def _not_kept(self, rank: int, best: Candidate) -> Absence:
-        """It was none of the candidates, of which there are more than hits where somebody orders them anew."""
+        """Explain that the legs found the document, but its fused rank was too low for a candidate."""
         plan, retrieved = self._plan, self._way.latest
         more = {"rank": rank, "score": best.fused, "explanation": explained_fusion(plan, retrieved, best, rank)}
         if plan.candidates <= plan.given:
@@ -209,7 +215,7 @@ class _Search:
 
     @staticmethod
     def _ranks(chunks: set[str], legs: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        """Rank and score of its best chunk in each leg; null where the leg has none."""
+        """Return rank and score of the document's best chunk in each leg; None if the leg has no chunk of it."""
         found = {}
         for name, leg in legs.items():
             best = next(((rank, point.score) for rank, point in enumerate(leg, 1) if point.id in chunks), (None, None))
@@ -217,7 +223,7 @@ class _Search:
         return found
 
     def _ranked(self, chunks: set[str]) -> Absence:
-        """It was a candidate: what was it after the rerankers, and what came of that?"""
+        """Explain what happened to the document, which was a candidate, after fusion."""
         plan, way = self._plan, self._way
         ranked = (*way.reranking.ranked, *way.added)
         rank, best = next((at, one) for at, one in enumerate(ranked, 1) if one.candidate.id in chunks)
@@ -238,7 +244,7 @@ class _Search:
         return self._because("limit", _is_number(place, last), **more)
 
     def _left_out(self, chunks: set[str], more: dict[str, Any]) -> Absence:
-        """It was a candidate, and was none of the hits any more when the page was cut: its score, or a postprocessor."""
+        """Explain a candidate that was dropped before the page was cut: by a postprocessor, or by the score threshold."""
         for plugin, ids in self._way.left_out.items():
             if chunks & set(ids):
                 told = f"It was number {more['rank']} until the postprocessor {plugin} left it out."
@@ -259,7 +265,7 @@ def _told_of_leg(name: str, rank: int | None) -> str:
 
 
 def conditions_of(filter: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """The conditions all of which a filter asks for, each by itself a filter's condition."""
+    """Split a filter into the conditions that must all be met, each of which is valid by itself."""
     found: list[dict[str, Any]] = []
     for name, given in (filter or {}).items():
         some = [given] if isinstance(given, dict) else list(given or ())

@@ -1,4 +1,5 @@
-"""What a query means beside its words: phrases, exclusions, fields, typing errors.
+"""Query interpretation: phrases, exclusions, fields, and the correction of typing errors.
 
-``syntax.py`` reads it, ``meaning.py`` says what that asks for, ``planning.py`` adds what ledger and index know.
+``syntax.py`` parses the query, ``meaning.py`` turns the parts into conditions, ``planning.py`` resolves what needs the
+ledger and the index.
 """

@@ -1,8 +1,8 @@
-"""Phrases, and words that must not be there, found in little time.
+"""Applies phrases and exclusions to a search quickly.
 
-The engine would read every chunk's payload to see whether it holds a phrase: 50,000 chunks take it a second and more, and
-a full-text index would make each upsert almost twice as dear. So those chunks alone are read, once each, that can be among
-the hits: those that have all words of the phrases, as the BM25 leg knows, or those that the legs find without the condition.
+To find a phrase, the engine would read every chunk's payload: more than a second for 50,000 chunks. A full-text index
+would make each upsert almost twice as expensive. So the search reads only chunks that can be among the hits, each once:
+those that have all words of the phrases, according to the BM25 leg, or those that the legs find without the conditions.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
     from semantik_pipeline.search.request import SearchPlan
 
-#: Chunks that have a word, of which all are known; first so many are asked for, then more.
+#: Limits for listing all chunks that have a word: the first is tried first. A word in more chunks is not used.
 WITH_WORD = (1000, 10_000)
 
-#: Words of all phrases that are asked for, the longest of each.
+#: The maximum of words that are looked up: of all phrases, and of one phrase. The longest words are used.
 MOST_WORDS, MOST_OF_PHRASE = 16, 4
 
-#: What each leg finds without the condition, at first, and how many times deeper it goes if that leaves too little.
+#: The first depth of each leg without the conditions, and the factor for going deeper if too few chunks meet them.
 DEPTH, DEEPER = 400, 4
 
-#: Chunks that may meet the filter, of which all are read without looking for the best of them first.
+#: Up to this many chunks that may meet the filter are all read at once, without searching for the best first.
 AT_ONCE = 500
 
-#: Chunks that one question to the store reads.
+#: Chunks that one request to the store reads.
 PAGE = 1000
 
 _TOKEN = re.compile(r"[^\W_]+")
@@ -44,7 +44,7 @@ Legs = dict[str, SearchRequest]
 def confined(
     runtime: Runtime, view: SearchView, index: str, plan: SearchPlan, requests: Legs, *, enough: int, most: int
 ) -> Confined | None:
-    """What the legs are asked, if the query says what chunks must say, or must not."""
+    """Return the confined legs, or None if the query has no condition on what chunks contain."""
     interpretation = plan.interpretation
     if interpretation is None or not (interpretation.read or interpretation.not_read):
         return None
@@ -54,16 +54,18 @@ def confined(
 
 
 def _reads_all(view: SearchView) -> bool:
-    """Whether BM25 reads all places where words may stand: what weighs nothing it does not know."""
+    """Return whether BM25 indexes all places where phrases are looked for. With the weight 0, it does not index a place."""
     sparse = view.config.get("sparse") or {}
     return all(sparse.get(name, 1) for name in ("title_weight", "heading_weight"))
 
 
 class Confined:
-    """Requests that find nothing but chunks which meet the whole filter, and have been read for it: of each leg its first
-    ``enough`` of them, so that each page is cut from the same scores, or all among its first ``most`` chunks. ``said`` are
-    words that they must say, and ``by_word`` finds all chunks with a word (None: nothing does). ``exhausted``: there are
-    no others."""
+    """Confines a search's requests to chunks that have been read and meet the whole filter.
+
+    Of each leg, the first ``enough`` such chunks are found, so that all pages are cut from the same scores, or all among
+    its first ``most`` chunks. ``said`` are the phrases that a chunk must contain. ``by_word`` is a request that finds all
+    chunks with a word; None: the index can't tell. ``exhausted``: no other chunks meet the filter.
+    """
 
     def __init__(
         self,
@@ -81,14 +83,14 @@ class Confined:
         self._enough, self._most = enough, most
         self._met: dict[str, bool] = {}
         self._depth = DEPTH
-        #: Chunks among which are all that may meet the filter; None: nobody knows.
+        #: A set that includes all chunks which may meet the filter; None: unknown.
         self._among = self._with_all(said, by_word) if by_word is not None else None
         self.exhausted = self._among is not None and len(self._among) <= AT_ONCE
         if self.exhausted:
             self._read(self._among or ())
 
     def requests(self) -> Legs:
-        """The requests, each confined to chunks that meet the filter and may be among its hits."""
+        """Return the requests, each confined to chunks that meet the filter and may be among its hits."""
         while not self.exhausted:
             loose = [replace(one, filter=self._plan.loose, limit=self._depth) for one in self._requests.values()]
             legs = self._search(loose)
@@ -101,7 +103,7 @@ class Confined:
         return {name: replace(one, filter=only) for name, one in self._requests.items()}
 
     def deeper(self) -> bool:
-        """Whether there may be more; the next requests find it."""
+        """Prepare to go deeper. Returns whether the next :meth:`requests` may find more chunks."""
         if self.exhausted:
             return False
         if self._among is not None:
@@ -113,7 +115,7 @@ class Confined:
         return deeper
 
     def _is_settled(self, leg: Sequence[Any]) -> bool:
-        """Whether the best of a leg are known, however much more of it is read."""
+        """Return whether the leg's first ``enough`` chunks are known, so that reading deeper can't change them."""
         return len(leg) < self._depth or sum(self._met.get(point.id, False) for point in leg) >= self._enough
 
     def _with_all(self, said: Sequence[str], by_word: SearchRequest) -> set[str] | None:
@@ -135,7 +137,7 @@ class Confined:
         return replace(by_word, text=word, limit=limit)
 
     def _read(self, ids: Iterable[str]) -> None:
-        """See which of these chunks meet the filter; each is read once."""
+        """Record which of these chunks meet the filter. Each chunk is read once."""
         new = [id for id in dict.fromkeys(ids) if id not in self._met]
         for some in (new[start : start + PAGE] for start in range(0, len(new), PAGE)):
             only = {"must": [{"has_id": some}, *([self._plan.filter] if self._plan.filter else [])]}
@@ -149,7 +151,7 @@ class Confined:
 
 
 def _longest(said: Sequence[str], words: Collection[str]) -> list[str]:
-    """Of each phrase the longest that are among the words."""
+    """Return the longest of the ``words`` that each phrase has."""
     found: dict[str, None] = {}
     for phrase in said:
         its = {word.lower() for word in _TOKEN.findall(normal(phrase))}.intersection(words)

@@ -1,7 +1,7 @@
-"""Typing errors: a word of the query that nothing has, and that resembles one that something has.
+"""Corrects typing errors: words of the query that no document has, and that resemble a word that a document has.
 
-Nothing leaks: a caller who may not see everything gets no correction that it could not read in a document of its own, and
-whether a word is taken for an error is decided by those documents alone.
+Corrections don't leak words of documents that are not open to the caller: a caller with principals gets only corrections
+that stand in documents open to it, and only those documents decide whether a word is an error.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from semantik_pipeline.ledger.catalog.collections import SearchView
     from semantik_pipeline.runtime import Runtime
 
-#: Letters of a word that is corrected, at least; and of one in which two errors are looked for.
+#: The minimum length of a word that is corrected, and of a word that may have two errors.
 SHORTEST, LONG = 4, 8
 
-#: Different words of a query that is looked at: a longer one is understood without any single one of them.
+#: A query with more different words is not corrected: it is understood without any single one of them.
 MOST_WORDS = 48
 
-#: Unknown words of a query that are looked at, those of them that are corrected, and candidates of each that are tried.
+#: Maxima: of unknown words that are examined, of words that are corrected, and of candidates that are tried for each.
 MOST_UNKNOWN, MOST_ERRORS, MOST_TRIED = 8, 4, 8
 
-#: Resembling words that one question to the ledger names, and words that one question to the store is about.
+#: Similar words that one request to the ledger returns, and words in one request to the store.
 PAGE, BATCH = 2000, 32
 
-#: Pieces of a query that are no words: addresses, paths of other systems, mail.
+#: Parts of a query that are not words: URLs, mail addresses, Windows paths.
 _ADDRESS = re.compile(r"://|@|\\")
 
 
@@ -43,16 +43,16 @@ def corrections(
     filter: dict[str, Any] | None,
     principals: Collection[str] | None,
 ) -> dict[str, str]:
-    """Words of the text, in lower case, and what was meant; ``kept`` are words that are meant as they stand.
+    """Return misspelled words of the text, in lower case, with their corrections. Words in ``kept`` are not corrected.
 
-    Corrections stand in something that meets ``filter`` and is open to ``principals``. For who may see everything, a text
-    without errors costs one question to the ledger.
+    Each correction stands in a chunk that meets ``filter`` and is open to ``principals``. Without principals (None), a
+    text without errors costs one request to the ledger.
     """
     asked = _candidates_for_errors(text, kept)
     if not asked or len(asked) > MOST_WORDS:
         return {}
     unknown = _unknown(runtime, view, asked, principals)
-    if not unknown or len(unknown) > max(2, len(asked) // 2):  # so many are not errors, but another language
+    if not unknown or len(unknown) > max(2, len(asked) // 2):  # so many unknown words are another language
         return {}
     presence = Presence(runtime, view, filter=filter, principals=principals)
     found: dict[str, str] = {}
@@ -67,7 +67,7 @@ def corrections(
 
 
 def corrected(text: str, corrections: dict[str, str]) -> str:
-    """The text with those words as they were meant."""
+    """Return the text with the corrections applied."""
     text, at, pieces = normal(text), 0, []
     for start, end, word in words_at(text):
         if word in corrections:
@@ -78,7 +78,7 @@ def corrected(text: str, corrections: dict[str, str]) -> str:
 
 
 def _candidates_for_errors(text: str, kept: Collection[str]) -> list[str]:
-    """The different words that may be errors, in order."""
+    """Return the different words that may be errors, in order."""
     meant = {word for one in kept for word in words_of(one)}
     pieces = [piece for piece in normal(text).split() if not _ADDRESS.search(piece)]
     found = dict.fromkeys(word for piece in pieces for _, _, word in words_at(piece))
@@ -86,7 +86,7 @@ def _candidates_for_errors(text: str, kept: Collection[str]) -> list[str]:
 
 
 def _unknown(runtime: Runtime, view: SearchView, asked: list[str], principals: Collection[str] | None) -> list[str]:
-    """Those of the words that the caller's documents don't have, and that are no stop words of their languages."""
+    """Return the words that no document open to the caller has, without stop words of those documents' languages."""
     left = asked
     if principals is None:
         known = runtime.ledger.known_words(view.generation_id, asked)
@@ -103,14 +103,14 @@ def _unknown(runtime: Runtime, view: SearchView, asked: list[str], principals: C
 
 
 def _near(runtime: Runtime, generation_id: int, word: str) -> list[tuple[int, str, int]]:
-    """``(errors, word, documents)`` of all words of the generation, whoever may see them, that are one error away, or of a
-    long word, two."""
+    """Return ``(errors, word, documents)`` for all words of the generation that are one error away, or two from a long
+    word. Words of documents that are not open to the caller are included."""
     from rapidfuzz.distance import OSA
 
-    # One error leaves the first half as it is, or the second, or swaps two letters between them.
+    # One error leaves the first or the second half unchanged, or swaps the two letters in the middle.
     half, most = len(word) // 2, 1
     ways = [{"beginning": half, "end": len(word) - half, "longer": 1}]
-    if len(word) >= LONG:  # two often leave the first third, or the last
+    if len(word) >= LONG:  # two errors often leave the first or the last third unchanged
         third, most = len(word) // 3, 2
         ways.append({"beginning": third, "end": third, "longer": 2})
     found: dict[str, tuple[int, str, int]] = {}
@@ -123,7 +123,8 @@ def _near(runtime: Runtime, generation_id: int, word: str) -> list[tuple[int, st
 
 
 def _resembling(runtime: Runtime, generation_id: int, word: str, way: dict[str, int]) -> Iterator[tuple[str, int]]:
-    """All words that the ledger finds in this way, in pages: those that the caller may see can be on any of them."""
+    """Yield all words that the ledger finds in this way. All pages are read: words that are open to the caller can be on
+    any of them."""
     after = ""
     while True:
         page = runtime.ledger.resembling_words(
@@ -136,21 +137,22 @@ def _resembling(runtime: Runtime, generation_id: int, word: str, way: dict[str, 
 
 
 def _is_derived(one: str, other: str) -> bool:
-    """Whether one is the other with something before or behind it, which makes another word of it: ``orthodox`` is no
-    error for ``unorthodox``."""
+    """Return whether one word is the other with a prefix or suffix, which makes it another word: ``orthodox`` is not a
+    misspelled ``unorthodox``."""
     return one.startswith(other) or one.endswith(other) or other.startswith(one) or other.endswith(one)
 
 
 def _swapped(word: str) -> list[str]:
-    """The word with two neighbours in each other's place: all that share neither half with it are among these."""
+    """Return the word with each two adjacent letters swapped. All words one error away that share neither half with it
+    are among these."""
     return [word[:at] + word[at + 1] + word[at] + word[at + 2 :] for at in range(len(word) - 1)]
 
 
 def _meant(presence: Presence, text: str, word: str, near: list[tuple[int, str, int]], *, frequent: bool) -> str | None:
-    """The word that fits the rest of the query best, of the nearest that stand in what may be found.
+    """Return the correction that fits the rest of the query best, of the nearest words that stand in what may be found.
 
-    Only ``frequent`` tries the most frequent words first: how many documents have a word counts hidden ones as well. Words
-    that the caller may not see change nothing here, however many there are.
+    The most frequent words are tried first only if ``frequent``: the counts include documents that are not open to the
+    caller. Words of such documents do not change the result, however many there are.
     """
     order = sorted((far, -documents if frequent else 0, name) for far, name, documents in near)
     there: dict[str, int] = {}
