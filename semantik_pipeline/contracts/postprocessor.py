@@ -6,6 +6,7 @@ import re
 from collections.abc import Awaitable, Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from semantik_pipeline.contracts.languages import stemmed_as
 from semantik_pipeline.contracts.plugin import SemanticPlugin
 from semantik_pipeline.documents import Passage, SearchHit
 
@@ -43,12 +44,21 @@ class QueryText(str):
 class PostprocessContext:
     """What a postprocessor may ask of the index and the ledger (the pipeline's database).
 
-    Each call is one round trip for all the hits, and returns only what the caller may see. ``offset`` and ``limit`` are
-    those of the requested page.
+    Each async call is one round trip for all the hits, and returns only what the caller may see. ``offset`` and
+    ``limit`` are those of the requested page.
     """
 
     offset: int = 0
     limit: int = 10
+
+    def language_of(self, hit: SearchHit) -> str:
+        """Return the language by whose stemming rules the index knows the hit's words.
+
+        It is the document's own language, unless the collection has one for all documents; and the collection's if the
+        document's own is unknown. ``none`` means that words are used as they are.
+        """
+        code = hit.metadata.get("language")
+        return (stemmed_as(code) if isinstance(code, str) else None) or "english"
 
     async def vectors(self, hits: Sequence[SearchHit]) -> list[np.ndarray | None]:
         """Return the hits' vectors, (d,) float32 each, or None for a hit without a vector in the store."""

@@ -1,13 +1,14 @@
-"""The context of postprocessors: vectors from the store and neighboring passages from the ledger, limited to what is open
-to the caller."""
+"""The context of postprocessors: vectors from the store and neighboring passages from the ledger, limited to what is
+open to the caller."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.contracts import PostprocessContext
+from semantik_pipeline.contracts.languages import language_name, stemmed_as
 from semantik_pipeline.documents import Passage, SearchHit
 from semantik_pipeline.errors import UsageError
 from semantik_pipeline.ledger.documents import neighbours
@@ -38,7 +39,13 @@ class SearchContext(PostprocessContext):
         self.given: dict[int, list[Passage]] = {}
         self._runtime, self._view, self._plan = runtime, view, plan
         self._candidates = candidates
+        self._sparse: Mapping[str, Any] = view.config.get("sparse") or {}
         self._vectors: dict[str, np.ndarray | None] = {}
+
+    def language_of(self, hit: SearchHit) -> str:
+        code = hit.metadata.get("language")
+        own = stemmed_as(code) if self._sparse.get("by_document") and isinstance(code, str) else None
+        return own or language_name(self._sparse.get("language", "english"))
 
     async def vectors(self, hits: Sequence[SearchHit]) -> list[np.ndarray | None]:
         ids = [self._candidate(hit).id for hit in hits]

@@ -165,3 +165,25 @@ def test_how_to_search_counts_at_once_and_makes_nothing_outdated(babel: Pipeline
     assert {hit.document for hit in after.hits} == {hit.document for hit in before.hits}
     said = search(babel.runtime, SearchQuery(text="Häuser 17", rerank=False, dense_weight=0.6, fusion="minmax"))
     assert [hit.scores for hit in said.hits] == [hit.scores for hit in before.hits]
+
+
+@pytest.mark.parametrize(
+    ("by_document", "language", "marked"),
+    [
+        (True, "none", {"english"}),
+        (True, "english", {"english", "short"}),
+        (False, "none", set()),
+        (False, "english", {"english", "short"}),
+    ],
+)
+def test_words_are_marked_by_the_rules_that_the_index_has_for_a_document(
+    make_pipeline: Callable[..., Pipeline], tmp_path: Path, by_document: bool, language: str, marked: set[str]
+) -> None:
+    """``short`` is in no language, so that the collection's counts."""
+    pipeline = make_pipeline()
+    folder = texts(tmp_path / "babel", german=GERMAN, english=ENGLISH, short="houses 17")
+    pipeline.folder(folder, config=SPEAKING | {"sparse": {"by_document": by_document, "language": language}})
+    answer = search(pipeline.runtime, SearchQuery(text="house", mode="dense", rerank=False))
+    names = {hit.document.rpartition("/")[2].removesuffix(".txt"): hit for hit in answer.hits}
+    assert set(names) == {"german", "english", "short"}
+    assert {name for name, hit in names.items() if hit.highlights} == marked

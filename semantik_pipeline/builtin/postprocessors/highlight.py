@@ -8,14 +8,12 @@ from typing import Any, ClassVar
 from semantik_pipeline.builtin.postprocessors.from_hits import FromHits
 from semantik_pipeline.builtin.postprocessors.matching import Matcher
 from semantik_pipeline.builtin.postprocessors.passages import best_passage
-from semantik_pipeline.builtin.postprocessors.word_keys import rules_for
-from semantik_pipeline.contracts.languages import language_name
 from semantik_pipeline.contracts.postprocessor import PostprocessContext, QueryText
 from semantik_pipeline.documents import SearchHit
 
 
 class HighlightPostprocessor(FromHits):
-    """Words match in any form, by the rules of the hit's own language and regardless of case and diacritics; phrases
+    """Words match in any form, by the rules by which the index knows the hit's words and regardless of case and diacritics; phrases
     match word for word."""
 
     PLUGIN_ID = "highlight"
@@ -35,34 +33,23 @@ class HighlightPostprocessor(FromHits):
             "default": 320,
             "description": "Maximum number of characters of the best passage.",
         },
-        "language": {
-            "type": "string",
-            "default": "english",
-            "description": "Language whose stemming rules apply if that of a hit is unknown; none means no rules.",
-        },
     }
 
     async def initialize(self) -> None:
-        self._language = language_name(self.option("language"))
         self._length = self.option("length")
 
     def process(self, query: QueryText, hits: list[SearchHit], context: PostprocessContext) -> list[SearchHit]:
         by_rules: dict[str, list[str]] = {}
         for hit in hits:
             for one in (hit, *hit.grouped_hits):
-                by_rules.setdefault(self._rules(one), []).append(one.text)
+                by_rules.setdefault(context.language_of(one), []).append(one.text)
         matchers = {rules: Matcher(query.terms, query.phrases, rules, texts) for rules, texts in by_rules.items()}
 
         def marked(hit: SearchHit) -> SearchHit:
-            found = matchers[self._rules(hit)].matches(hit.text)
+            found = matchers[context.language_of(hit)].matches(hit.text)
             passage = best_passage(hit.text, found, self._length)
             return replace(
                 hit, highlights=found, passage=passage, grouped_hits=[marked(one) for one in hit.grouped_hits]
             )
 
         return [marked(hit) for hit in hits]
-
-    def _rules(self, hit: SearchHit) -> str:
-        """The language whose rules apply to the hit's words."""
-        code = hit.metadata.get("language")
-        return rules_for(code if isinstance(code, str) else None, self._language)

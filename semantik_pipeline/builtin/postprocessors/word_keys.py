@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from semantik_pipeline.builtin.stores.unspaced import RUN
-from semantik_pipeline.contracts.languages import NONE, stemmed_as
+from semantik_pipeline.contracts.languages import NONE
 from semantik_pipeline.contracts.postprocessor import MARKS
 
 if TYPE_CHECKING:
@@ -112,11 +112,6 @@ _remembered = lru_cache(maxsize=8192)(_keys_of)
 def literal_keys(word: str) -> Keys:
     """The word itself, even if it is a stop word."""
     return frozenset((without_diacritics(word.casefold()),))
-
-
-def rules_for(code: str | None, default: str) -> str:
-    """The language whose rules apply to a text's words; ``default`` if the text's language is unknown."""
-    return stemmed_as(code) or default
 
 
 def without_diacritics(text: str) -> str:
