@@ -96,7 +96,7 @@ def watch(runtime: Runtime) -> Watch:
     host.call = to_plugin  # type: ignore[method-assign]
     runtime.children.run = clock.timed("child", runtime.children.run)  # type: ignore[method-assign]
     ledger.read, ledger.write = clock.opened(ledger.read), clock.opened(ledger.write)  # type: ignore[method-assign]
-    for name in ("put_raw", "get_raw", "put_packed", "get_parsed"):
+    for name in ("put_raw", "get_raw", "put_many", "get_parsed"):
         setattr(blobs, name, clock.timed("bodies", getattr(blobs, name)))
     return clock
 

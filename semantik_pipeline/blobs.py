@@ -10,12 +10,14 @@ import os
 import time
 import uuid
 import zlib
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
+from semantik_pipeline.concurrency import map_in_order
 from semantik_pipeline.documents import Element, ParsedDocument, content_hash
 from semantik_pipeline.errors import PipelineError, SettingsError, StorageFull, StorageUnavailable
 
@@ -94,11 +96,7 @@ class Blobs:
                 return None
 
     def put_parsed(self, key: str, parsed: ParsedDocument) -> None:
-        self.put_packed(key, packed(parsed))
-
-    def put_packed(self, key: str, parsed: bytes) -> None:
-        """Store a parsed document that :func:`packed` has encoded."""
-        self._put(f"parsed/{key}", parsed)
+        self._put(f"parsed/{key}", packed(parsed))
 
     def get_parsed(self, key: str) -> ParsedDocument | None:
         """Return the parsed document; None if it is missing or damaged, and must be parsed again."""
@@ -108,6 +106,10 @@ class Blobs:
         except (zlib.error, ValueError):
             self._discard(f"parsed/{key}")
             return None
+
+    def put_many(self, kind: str, bodies: Iterable[tuple[str, bytes]]) -> None:
+        """Store ``raw`` or packed ``parsed`` bodies by their keys, several at a time if the store is remote."""
+        self._with_each(lambda body: self._put(f"{kind}/{body[0]}", body[1]), bodies)
 
     def get_body(self, kind: str, key: str) -> bytes | None:
         """Return a ``raw`` or ``parsed`` body as it is stored, or None."""
@@ -147,6 +149,13 @@ class Blobs:
             except FileNotFoundError:  # another process has removed it
                 return False
         return True
+
+    def remove_many(self, kind: str, keys: Iterable[str]) -> None:
+        """:meth:`remove` each of these bodies, several at a time if the store is remote."""
+        self._with_each(lambda key: self.remove(kind, key), keys)
+
+    def _with_each(self, function: Callable[[Any], Any], items: Iterable[Any]) -> None:
+        deque(map_in_order(function, items, threads=self.concurrency), maxlen=0)
 
     def _remove_file(self, path: Path) -> bool:
         """Rename the file first, so that no concurrent put is lost.

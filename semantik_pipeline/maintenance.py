@@ -256,8 +256,7 @@ def _pieces(runtime: Runtime) -> Iterator[None]:
         for keys in runtime.blobs.keys(kind, older_than=kept.blobs_days * DAY):
             with runtime.ledger.read() as tx:
                 unused = forgetting.unused_bodies(tx, kind, keys)
-            for key in unused:
-                runtime.blobs.remove(kind, key)
+            runtime.blobs.remove_many(kind, unused)
             yield
     yield from _lost_words(runtime)
 

@@ -270,5 +270,4 @@ def _remove_bodies(runtime: Runtime, dropped: purging.Dropped) -> None:
     for kind, keys in (("raw", dropped.raw), ("parsed", dropped.parsed)):
         with runtime.ledger.read() as tx:
             unused = forgetting.unused_bodies(tx, kind, keys)
-        for key in unused:
-            runtime.blobs.remove(kind, key)
+        runtime.blobs.remove_many(kind, unused)

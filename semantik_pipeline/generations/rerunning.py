@@ -141,5 +141,4 @@ def _send(runtime: Runtime, rerun: Rerun) -> Rerun | None:
 
 
 def _forget_parses(runtime: Runtime, chosen: Sequence[selection.Selected]) -> None:
-    for key in sorted({key for document in chosen for key in document.parse_keys}):
-        runtime.blobs.remove("parsed", key)
+    runtime.blobs.remove_many("parsed", sorted({key for document in chosen for key in document.parse_keys}))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
+from semantik_pipeline.concurrency import map_in_order
 from semantik_pipeline.ledger.queue.work import Unit
-from semantik_pipeline.stages.concurrency import map_in_order
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime

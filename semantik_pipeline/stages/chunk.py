@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +21,6 @@ from semantik_pipeline.stages.chunk_jobs import Job, jobs, parse_key_of
 from semantik_pipeline.stages.chunk_reuse import find_twins, rows_of
 from semantik_pipeline.stages.chunk_rows import chunk_rows, title_of
 from semantik_pipeline.stages.claims import READY, Claims, Held
-from semantik_pipeline.stages.concurrency import map_in_order
 from semantik_pipeline.stages.embed_service import embed_service
 from semantik_pipeline.stages.embedder_errors import leave
 from semantik_pipeline.stages.journal import about
@@ -203,7 +201,9 @@ def _next_stage(runtime: Runtime, unit: Unit) -> str:
 
 def _settle(runtime: Runtime, claim: Claim, group: list[Job], answers: list[Chunked | BaseException]) -> None:
     """Save the chunked documents, a small group in one transaction, and record the failed ones."""
-    _store_parses(runtime, group, answers)
+    chunked = ((job, answer) for job, answer in zip(group, answers, strict=True) if isinstance(answer, Chunked))
+    new = [(job.parse_key, answer.packed) for job, answer in chunked if answer.packed is not None]
+    runtime.blobs.put_many("parsed", new)
     done: list[Chunks] = []
     titles: list[tuple[int, int, str | None]] = []
     for job, answer in zip(group, answers, strict=True):
@@ -218,16 +218,6 @@ def _settle(runtime: Runtime, claim: Claim, group: list[Job], answers: list[Chun
                 titles.append((unit.document_id, unit.revision, title))
             done.append(Chunks(unit=unit, parse_key=job.parse_key, text_hash=answer.text_hash, rows=rows))
     _save(runtime, claim, done, titles)
-
-
-def _store_parses(runtime: Runtime, group: list[Job], answers: list[Chunked | BaseException]) -> None:
-    parses = [
-        (job.parse_key, answer.packed)
-        for job, answer in zip(group, answers, strict=True)
-        if isinstance(answer, Chunked) and answer.packed is not None
-    ]
-    stored = map_in_order(lambda parse: runtime.blobs.put_packed(*parse), parses, threads=runtime.blobs.concurrency)
-    deque(stored, maxlen=0)
 
 
 def _save(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from semantik_pipeline.concurrency import map_in_order
 from semantik_pipeline.contracts import ConnectorPlugin
 from semantik_pipeline.documents import DocumentReference
 from semantik_pipeline.errors import (
@@ -21,7 +22,6 @@ from semantik_pipeline.errors import (
 from semantik_pipeline.ledger.ingestion.sync import Arrival, SourceClaim
 from semantik_pipeline.ledger.queue.leases import Hold
 from semantik_pipeline.stages.arrivals import arrival_of, without_content
-from semantik_pipeline.stages.concurrency import map_in_order
 from semantik_pipeline.stages.unit_errors import describe, told
 
 if TYPE_CHECKING:

@@ -300,5 +300,4 @@ def forget_blobs(runtime: Runtime, units: Sequence[Unit]) -> None:
         if named := {key for key in keys if key}:
             with runtime.ledger.read() as tx:
                 unused = forgetting.unused_bodies(tx, kind, named)
-            for key in unused:
-                runtime.blobs.remove(kind, key)
+            runtime.blobs.remove_many(kind, unused)

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from semantik_pipeline import concurrency
 from semantik_pipeline.documents import Complete, DocumentReference, IngestedDocument
 from semantik_pipeline.errors import ServiceUnavailable
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on
-from semantik_pipeline.stages import concurrency, fetching
+from semantik_pipeline.stages import fetching
 
 TEXTS = {f"t{number:02}": f"text number {number}" for number in range(40)}
 

@@ -384,7 +384,7 @@ def test_a_full_disk_stops_the_process_and_blames_no_document(make_pipeline, mon
 
     pipeline = make_pipeline()
     arrive(pipeline, one="first text", two="second text")
-    monkeypatch.setattr(type(pipeline.runtime.blobs), "put_packed", full)
+    monkeypatch.setattr(type(pipeline.runtime.blobs), "put_many", full)
     work_on(pipeline.runtime, "chunk")
     monkeypatch.undo()
     assert isinstance(pipeline.runtime.fatal, StorageFull)

@@ -68,6 +68,15 @@ def test_what_is_put_is_there_for_every_process(place):
     assert place.blobs.get_parsed(KEY) == parsed and place.blobs.get_parsed(OTHER) is None
 
 
+def test_many_are_put_and_removed_as_each_alone(place):
+    bodies = {content_hash(body): body for body in [b"body", *(b"%d" % number for number in range(40))]}
+    place.blobs.put_many("raw", bodies.items())
+    assert {key: place.blobs.get_raw(key) for key in bodies} == bodies
+    place.make_old(10 * GRACE)
+    place.blobs.remove_many("raw", [*bodies, OTHER])
+    assert [key for key in bodies if place.blobs.get_raw(key) is None] == [KEY], "all others are young"
+
+
 def test_what_another_process_removed_is_written_again(place):
     """No listing is kept: it would tell that the body is still there."""
     mine, theirs = place.blobs, place.blobs
