@@ -25,8 +25,8 @@ INTERNAL = frozenset(
 class SearchAnswer:
     """The hits of a search, best first, and a report of how they were found.
 
-    ``hits`` are those of the page, then the requested number ``beyond`` it. ``reranked`` is true if a reranker scored at
-    least one candidate. ``rerankers`` has one report for each: ``{"id", "scored", "candidates", "duration_ms",
+    ``hits`` are those of the page, then the requested number ``beyond`` it. ``reranked`` is true if a reranker scored
+    at least one candidate. ``rerankers`` has one report for each: ``{"id", "scored", "candidates", "duration_ms",
     "reason"}``. ``timings_ms`` maps the steps that ran (``embed``, ``retrieve``, ``rerank`` …) and ``total`` to
     milliseconds. ``facets`` maps each requested field to its values, ``{"value", "count"}``, the most frequent first.
     ``document_explanation`` says why the requested document is not among the hits. ``interpretation`` is how the query
@@ -88,7 +88,8 @@ def to_hit(rank: int, entry: Ranked, explanation: dict[str, Any] | None) -> Sear
 
 
 def hit_metadata(payload: dict[str, Any]) -> dict[str, Any]:
-    """Return the connector's metadata and the fields that the pipeline added (page, section, path, language, entities …).
+    """Return the connector's metadata and the fields that the pipeline added (page, section, path, language, entities
+    …).
 
     Where both use a name, the pipeline's value wins, because filters match the pipeline's value. Null values and
     INTERNAL fields are left out.

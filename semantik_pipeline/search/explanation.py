@@ -2,16 +2,16 @@
 
 An explanation consists of JSON values:
 
-- ``legs``: for each leg that found anything, ``rank`` and ``score`` (null if the leg did not find this point), the score
-  mapped to 0..1 (``normalised``), and ``weight``. Fusion adds up weight × normalised.
+- ``legs``: for each leg that found anything, ``rank`` and ``score`` (null if the leg did not find this point), the
+  score mapped to 0..1 (``normalised``), and ``weight``. Fusion adds up weight × normalised.
 - ``fused``: the ``method``, and the resulting ``rank`` and ``score``.
-- ``rerankers``: for each reranker that scored any candidate, its ``plugin``, its own ``score`` (null if it did not score
-  this candidate), the score mapped to 0..1 (``normalised``), its ``weight``, and the ``rank`` and the ``blended`` score
-  after it.
+- ``rerankers``: for each reranker that scored any candidate, its ``plugin``, its own ``score`` (null if it did not
+  score this candidate), the score mapped to 0..1 (``normalised``), its ``weight``, and the ``rank`` and the ``blended``
+  score after it.
 - ``postprocessors``: for each that moved the hit or changed its score, ``plugin``, ``rank_before`` and ``rank_after``.
-- ``contributions``: the ``value`` that each ``component`` adds to the score. The values add up to the score. If the query
-  has no text, the component ``filter`` has the whole score. A hit that was fetched from deeper was not reranked, and must
-  not be better than the last hit before it: the component ``deeper`` subtracts the difference.
+- ``contributions``: the ``value`` that each ``component`` adds to the score. The values add up to the score. If the
+  query has no text, the component ``filter`` has the whole score. A hit that was fetched from deeper was not reranked,
+  and must not be better than the last hit before it: the component ``deeper`` subtracts the difference.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ def explained_deeper(plan: SearchPlan, retrieved: Retrieved, entries: Sequence[R
 def moved(plugin: str, before: Sequence[SearchHit], after: Sequence[SearchHit]) -> list[SearchHit]:
     """Return the hits ``after`` a postprocessor, with its step in the explanations of the hits that it changed.
 
-    A hit is changed if its place in the list or its score differs. ``rank`` identifies a hit in both lists; the ranks in
-    the step are places in the lists.
+    A hit is changed if its place in the list or its score differs. ``rank`` identifies a hit in both lists; the ranks
+    in the step are places in the lists.
     """
     places = {hit.rank: (place, hit) for place, hit in enumerate(before, 1)}
     told = []

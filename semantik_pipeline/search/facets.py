@@ -2,9 +2,9 @@
 
 A query matches the first LEG_DEPTH results of each of its legs; without that bound, a dense leg would match everything.
 So the counts are exact counts of the list that the hits are taken from, and are the same on each page. In the mode
-``sparse`` with BM25, all chunks with a word of the query count, up to MOST_POINTS. A query without text has no legs: all
-chunks that meet its filter count, up to MOST_POINTS. A warning says if there are more. Each document counts once for a
-value, however many of its chunks have it.
+``sparse`` with BM25, all chunks with a word of the query count, up to MOST_POINTS. A query without text has no legs:
+all chunks that meet its filter count, up to MOST_POINTS. A warning says if there are more. Each document counts once
+for a value, however many of its chunks have it.
 
 Only what could be a hit is counted: the engine applied the filter with the caller's principals, and the ledger is asked
 as it is for hits.
@@ -95,7 +95,8 @@ class Tally:
 def merged_facets(answers: Collection[Counts], limit: int) -> Counts:
     """Add up the counts of several collections, which share no documents.
 
-    Each of the ``answers`` must have all values: a value that is rare in one collection can be frequent in all together.
+    Each of the ``answers`` must have all values: a value that is rare in one collection can be frequent in all
+    together.
     """
     sums: dict[str, dict[tuple[type, Any], int]] = {}
     for counts in answers:

@@ -52,13 +52,15 @@ def fuse(
     scored: int | None = None,
     shares: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Iterator[Candidate]:
-    """Yield each point of the legs once, best first; points with equal scores in order of id, so that answers are stable.
+    """Yield each point of the legs once, best first; points with equal scores in order of id, so that answers are
+    stable.
 
-    ``legs`` are ``dense``, ``sparse`` or both, each best first, with finite scores. An empty leg has no weight. The first
-    ``scored`` points of each leg (None: all) determine the fused scores. Points beyond them in all legs follow with the
-    score 0, in the order of their best rank, so that a deeper search repeats the list of a shallower one and continues
-    it. ``shares`` replaces the result of :func:`normalised` if it was taken over more points than these; a point without
-    a share counts as 0. Candidates are created lazily, because a search uses a few dozen of some hundreds.
+    ``legs`` are ``dense``, ``sparse`` or both, each best first, with finite scores. An empty leg has no weight. The
+    first ``scored`` points of each leg (None: all) determine the fused scores. Points beyond them in all legs follow
+    with the score 0, in the order of their best rank, so that a deeper search repeats the list of a shallower one and
+    continues it. ``shares`` replaces the result of :func:`normalised` if it was taken over more points than these; a
+    point without a share counts as 0. Candidates are created lazily, because a search uses a few dozen of some
+    hundreds.
     """
     present = {name: leg[:scored].by_id for name, leg in legs.items() if leg}
     shares = normalised(present, method) if shares is None else shares
@@ -99,7 +101,7 @@ def leg_weights(legs: Collection[str], dense_weight: float, method: str) -> dict
 
 
 def min_max(scores: Mapping[Any, float]) -> dict[Any, float]:
-    """Map scores to 0..1, the lowest to 0 and the highest to 1. If all are equal (or there is one only), all map to 1."""
+    """Map scores to 0..1, the lowest to 0 and the highest to 1. Equal scores (or a single one) all map to 1."""
     if not scores:
         return {}
     low, high = min(scores.values()), max(scores.values())
@@ -126,5 +128,5 @@ def by_spread(scores: Mapping[Any, float]) -> dict[Any, float]:
 
 
 def _ranked(leg: Mapping[str, float]) -> dict[str, float]:
-    """Return 1 / (RRF_K + rank) relative to the value of rank 1, so that the weighted sum over the legs is within 0..1."""
+    """Return 1 / (RRF_K + rank) relative to rank 1, so that the weighted sum over the legs is within 0..1."""
     return {id: (RRF_K + 1) / (RRF_K + rank) for rank, id in enumerate(leg, 1)}

@@ -13,7 +13,7 @@ Work = Callable[[], None]
 
 
 class IdleThreads:
-    """A pool with as many threads as there have been runs at once. It has no limit: callers bound how many runs hang."""
+    """A pool with as many threads as there have been runs at once. It has no limit: callers bound the runs."""
 
     def __init__(self, name: str) -> None:
         self._name = name

@@ -1,4 +1,4 @@
-"""The languages of an index. A short query's language can't be detected, so BM25 stems it by the rules of each of them."""
+"""The languages of an index. A short query's language can't be detected, so BM25 stems it by the rules of each."""
 
 from __future__ import annotations
 

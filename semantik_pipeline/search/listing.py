@@ -29,8 +29,8 @@ def listed(runtime: Runtime, generation_id: int, index: str, plan: SearchPlan) -
     """Return a candidate for each of the first ``plan.candidates`` documents with a chunk that meets the filter and may
     be shown.
 
-    They are in the store's order and have equal scores. A candidate is the document's first chunk if the filter concerns
-    only fields of documents, else a chunk that meets the filter.
+    They are in the store's order and have equal scores. A candidate is the document's first chunk if the filter
+    concerns only fields of documents, else a chunk that meets the filter.
     """
     of_documents = _asks_documents(parse_filter(plan.filter))
     first = [{"key": "ordinal", "match": {"value": 0}}] if of_documents else []

@@ -17,8 +17,8 @@ FIELD = "principals"
 def permitted(filter: dict[str, Any] | None, principals: Collection[str] | None) -> dict[str, Any] | None:
     """Return the filter, limited to documents that are open to these principals or to everybody (None: no limit).
 
-    Raises UsageError if ``filter`` is not a valid filter by itself: nested in another filter, it could be valid and have
-    another meaning.
+    Raises UsageError if ``filter`` is not a valid filter by itself: nested in another filter, it could be valid and
+    have another meaning.
     """
     if principals is None:
         return filter

@@ -1,5 +1,5 @@
-"""Checks a postprocessor's answer before it is used: it may return only the hits that it was given, unchanged except for
-permitted additions, and only what JSON can represent. Pure."""
+"""Checks a postprocessor's answer before it is used: it may return only the hits that it was given, unchanged except
+for permitted additions, and only what JSON can represent. Pure."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def _copied(value: Any) -> Any:
 def checked(
     answer: Any, before: Sequence[SearchHit], around: Given, *, every: Mapping[int, SearchHit], annotates: bool = False
 ) -> list[SearchHit]:
-    """Return the answer as a list if it consists of hits of ``before``, each at most once. Raises PluginError, which names
-    the fault, if it does not.
+    """Return the answer as a list if it consists of hits of ``before``, each at most once. Raises PluginError, which
+    names the fault, if it does not.
 
     ``grouped_hits`` may contain hits of ``before`` and those that an earlier plugin grouped there. ``around`` has the
     passages that may be added. ``every`` has all hits at the start of the chain by rank: duplicates may name their
@@ -120,7 +120,7 @@ def _check_writable(name: str, found: Any, was: Any) -> None:
 
 
 def _is_copy(found: Any, was: Any) -> bool:
-    """Return whether it differs from ``was`` only in the identity of objects and lists, as what :func:`lent` returns."""
+    """Return whether it is ``was``, or equal to it with new objects and lists, as :func:`lent` copies them."""
     if found is was:
         return True
     if type(found) is not type(was) or type(found) not in (dict, list) or len(found) != len(was):

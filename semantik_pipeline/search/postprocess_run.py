@@ -1,7 +1,7 @@
 """Runs a chain of postprocessors within a deadline.
 
-The chain runs in another thread, so that the answer leaves at the deadline even if a postprocessor is still running. That
-postprocessor and those after it are abandoned; the results of those before it count.
+The chain runs in another thread, so that the answer leaves at the deadline even if a postprocessor is still running.
+That postprocessor and those after it are abandoned; the results of those before it count.
 """
 
 from __future__ import annotations

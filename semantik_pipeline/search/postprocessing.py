@@ -1,4 +1,5 @@
-"""The postprocessing step of a search: loads the postprocessors, runs them in order, and cuts the page from their result.
+"""The postprocessing step of a search: loads the postprocessors, runs them in order, and cuts the page from their
+result.
 
 A search never fails because of a postprocessor: the hits stay as they were before it, and there is a warning.
 """
@@ -65,8 +66,8 @@ class Postprocessed:
 def check_postprocessors(host: Any, plan: SearchPlan) -> SearchPlan:
     """Return the plan with as many candidates as its postprocessors declare (``POOL``).
 
-    Raises PluginNotFoundError if a postprocessor that the query names is not loaded, UsageError or PluginConfigError for
-    options that a query can't set.
+    Raises PluginNotFoundError if a postprocessor that the query names is not loaded, UsageError or PluginConfigError
+    for options that a query can't set.
     """
     pool = plan.candidates
     for chosen in plan.postprocessors:
@@ -103,8 +104,8 @@ def postprocess(
     deeper: Deeper,
     explanations: Mapping[str, dict[str, Any]] = MappingProxyType({}),
 ) -> Postprocessed:
-    """Run the plan's postprocessors within ``search.postprocess_deadline`` on the entries that reach the score threshold,
-    and cut the page. ``explanations`` are by candidate id.
+    """Run the plan's postprocessors within ``search.postprocess_deadline`` on the entries that reach the score
+    threshold, and cut the page. ``explanations`` are by candidate id.
 
     Postprocessors at the end of the chain that only annotate get the page alone. If the others leave too few hits for
     the page and there may be more candidates, they run again with more of them.
@@ -235,8 +236,8 @@ class _Work:
         return found
 
     def new_among(self, found: Retrieved, ranked: Sequence[Ranked]) -> list[Ranked]:
-        """Return the candidates that are new and reach the threshold. They were not reranked, so none scores higher than
-        the last entry of ``ranked``."""
+        """Return the candidates that are new and reach the threshold. They were not reranked, so none scores higher
+        than the last entry of ``ranked``."""
         known = {entry.candidate.id for entry in ranked}
         least = ranked[-1].score
         new = [Ranked(candidate=one, score=min(least, one.fused)) for one in found.candidates if one.id not in known]

@@ -44,8 +44,8 @@ def search(runtime: Runtime, query: SearchQuery) -> SearchAnswer:
 
     ``runtime`` provides ``settings``, ``ledger``, ``store``, ``host``, ``embedder``, ``completeness``,
     ``index_languages``, ``query_vectors`` and ``tally``. Blocks; thread-safe.
-    Raises UsageError (empty query, unknown collection, bad filter), DimensionMismatch, PluginNotFoundError (the embedding
-    plugin, or a plugin that the query names) and ServiceUnavailable (store).
+    Raises UsageError (empty query, unknown collection, bad filter), DimensionMismatch, PluginNotFoundError (the
+    embedding plugin, or a plugin that the query names) and ServiceUnavailable (store).
     """
     return search_view(runtime, runtime.ledger.search_view(query.collection), query)
 
@@ -71,7 +71,8 @@ def search_view(runtime: Runtime, view: SearchView, query: SearchQuery) -> Searc
 
 
 class OneSearch:
-    """The steps of one search; steps that the plan does not need are skipped. Raises what :func:`check_search` raises."""
+    """The steps of one search. Steps that the plan does not need are skipped. The constructor raises what
+    :func:`check_search` raises."""
 
     def __init__(self, runtime: Runtime, view: SearchView, query: SearchQuery) -> None:
         self.watch = Stopwatch()
@@ -99,7 +100,7 @@ class OneSearch:
             ) from error
 
     def gather(self) -> None:
-        """Read from the index: set ``retrieved`` to the candidates, count facets, and check the index for lost points."""
+        """Set ``retrieved`` to the candidates, count facets, and check the index for lost points."""
         with self._blaming():
             self._gather()
 

@@ -32,11 +32,11 @@ Key = tuple[str, str, str]
 class QueryVectors:
     """A process's cache of query vectors. Thread-safe.
 
-    The KEPT most recently used vectors are kept, so further pages and frequent queries need no model. While a local model
-    embeds a query, other queries wait and are then embedded together in one pass. Queries to a remote model are not
-    batched, so that a request that hangs delays no other query. The key is the name of the generation's index, which is
-    never reused. SQLite reuses generation ids, and a query that ends after its generation was deleted must not cache a
-    vector for the next generation.
+    The KEPT most recently used vectors are kept, so further pages and frequent queries need no model. While a local
+    model embeds a query, other queries wait and are then embedded together in one pass. Queries to a remote model are
+    not batched, so that a request that hangs delays no other query. The key is the name of the generation's index,
+    which is never reused. SQLite reuses generation ids, and a query that ends after its generation was deleted must not
+    cache a vector for the next generation.
     """
 
     def __init__(self) -> None:

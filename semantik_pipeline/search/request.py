@@ -30,13 +30,13 @@ FUSIONS = get_args(Fusion)
 class SearchPlan:
     """A checked query with every default filled in.
 
-    ``candidates`` is how many fused hits are kept, at least ``given``. ``to_rerank`` is how many of them the first of the
-    ``rerankers`` (possibly none) may read. A reranker reads fewer if it declares fewer to be worth reading for
+    ``candidates`` is how many fused hits are kept, at least ``given``. ``to_rerank`` is how many of them the first of
+    the ``rerankers`` (possibly none) may read. A reranker reads fewer if it declares fewer to be worth reading for
     ``reranked_for`` hits; None: the caller chose the number, and it is not reduced.
 
-    ``text`` is the interpreted text, without lone surrogates and at most MAX_QUERY_CHARACTERS long. If the query is only
-    a filter it is empty, and documents are listed. ``words`` is the text of the BM25 leg if it differs. ``loose`` is the
-    filter without the conditions on what chunks must contain or must not contain (phrases and exclusions).
+    ``text`` is the interpreted text, without lone surrogates and at most MAX_QUERY_CHARACTERS long. If the query is
+    only a filter it is empty, and documents are listed. ``words`` is the text of the BM25 leg if it differs. ``loose``
+    is the filter without the conditions on what chunks must contain or must not contain (phrases and exclusions).
     """
 
     text: str

@@ -1,4 +1,4 @@
-"""Chooses the rerankers of a search, in order: those of the query, else of its collection, else of the settings. Pure."""
+"""Chooses the rerankers of a search, in order: the query's, else its collection's, else those of the settings. Pure."""
 
 from __future__ import annotations
 

@@ -11,7 +11,8 @@ Options = dict[str, Any]
 
 
 def reranker_options(host: Any, reranker: str, given: Options, embedding: Mapping[str, Any] | None) -> Options:
-    """Return the reranker's options: those ``given``, and the embedder's model if neither they nor the state file set one.
+    """Return the reranker's options: those ``given``, and the embedder's model if neither they nor the state file set
+    one.
 
     ``embedding`` is the generation's choice, ``{"plugin": ID, "options": {…}}``. The reranker declares in
     ``EMBEDDER_OPTIONS`` which options it takes from which embedders; with other embedders it keeps its own defaults.

@@ -1,8 +1,8 @@
 """Runs a reranker within a deadline.
 
-The reranker gets the candidates in slices, best first: a small slice, then slices sized by the pace of the slice before.
-They run in another thread, so that the answer leaves at the deadline even if a slice is still being scored. That slice is
-abandoned; the slices before it count.
+The reranker gets the candidates in slices, best first: a small slice, then slices sized by the pace of the slice
+before. They run in another thread, so that the answer leaves at the deadline even if a slice is still being scored.
+That slice is abandoned; the slices before it count.
 """
 
 from __future__ import annotations
@@ -65,12 +65,13 @@ def next_slice(
 ) -> int:
     """Return the size of the next slice, after a slice of ``before`` documents took ``seconds``.
 
-    It is the smallest of: GROWTH × ``before``; the reranker's maximum; what fits into SLICE_SECONDS at that pace, but not
-    less than the first slice; and what fits into HOPE × ``left`` seconds. It is 0 if not a single document fits.
+    It is the smallest of: GROWTH × ``before``; the reranker's maximum; what fits into SLICE_SECONDS at that pace, but
+    not less than the first slice; and what fits into HOPE × ``left`` seconds. It is 0 if not a single document fits.
 
-    ``before`` 0 means the first slice, which has at least one document. Without a ``known`` pace (seconds per document in
-    the previous search), it has as many as the reranker declares. Otherwise, it has what fits into FIRST_SECONDS or as
-    many as the reranker declares, whichever is more, limited by the reranker's maximum and by HOPE × ``left`` seconds.
+    ``before`` 0 means the first slice, which has at least one document. Without a ``known`` pace (seconds per document
+    in the previous search), it has as many as the reranker declares. Otherwise, it has what fits into FIRST_SECONDS or
+    as many as the reranker declares, whichever is more, limited by the reranker's maximum and by HOPE × ``left``
+    seconds.
     """
     largest = max(1, capabilities.max_documents) if capabilities.supports_batching else 1
     first = max(1, min(capabilities.first_documents, largest))
@@ -96,8 +97,8 @@ def score_within(
     """Score as many of ``count`` candidates as ``deadline`` seconds allow.
 
     ``known`` is the pace of the previous search. ``of`` is the reranker's id and the reranker itself. Exceptions of the
-    scorer are not raised; they become the outcome's ``reason``. If MAX_RUNS of the reranker are running, waits for one to
-    end, unless all of them hang.
+    scorer are not raised; they become the outcome's ``reason``. If MAX_RUNS of the reranker are running, waits for one
+    to end, unless all of them hang.
     """
     until = time.monotonic() + deadline - min(AFTERWARDS_SECONDS, deadline / 10)
     try:
@@ -114,7 +115,8 @@ def score_within(
 
 
 class _Run:
-    """One reranking. ``work`` runs in its own thread and posts slices; ``collect`` waits for them until the deadline."""
+    """One reranking. ``work`` runs in another thread and posts slices; ``collect`` waits for these, until the
+    deadline."""
 
     def __init__(
         self,

@@ -48,12 +48,12 @@ def rerank(
 ) -> Reranking:
     """Run the plan's rerankers in order on the best candidates, within one deadline, and blend their scores.
 
-    The first reads ``plan.to_rerank`` candidates, each further one fewer of the best so far (``read_by``), and none more
-    than it declares to be worth reading. Each gets its part of the time that is left; loading is not part of the
-    deadline. A reranker that can't be loaded, fails or runs out of time is reported, and the next one continues with the
-    order as it is. ``embedding`` is the collection's embedder, whose model a reranker may share. ``vectors`` reads the
-    candidates' vectors, for rerankers that compare them. Raises PluginNotFoundError only for a reranker that the query
-    names and that is not loaded.
+    The first reads ``plan.to_rerank`` candidates, each further one fewer of the best so far (``read_by``), and none
+    more than it declares to be worth reading. Each gets its part of the time that is left; loading is not part of the
+    deadline. A reranker that can't be loaded, fails or runs out of time is reported, and the next one continues with
+    the order as it is. ``embedding`` is the collection's embedder, whose model a reranker may share. ``vectors`` reads
+    the candidates' vectors, for rerankers that compare them. Raises PluginNotFoundError only for a reranker that the
+    query names and that is not loaded.
     """
     ready, reports, warnings = _load(host, plan, embedding)
     ranked = unranked(candidates).ranked

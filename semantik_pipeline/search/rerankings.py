@@ -1,7 +1,8 @@
 """Keeps recent judgements of rerankers, so that all pages of an answer are cut from one list.
 
-Under a deadline, a reranker scores more or fewer passages each time. With another order, a further page would repeat hits
-of the page before, and other hits would never appear. So a further page blends the judgements for the page before again.
+Under a deadline, a reranker scores more or fewer passages each time. With another order, a further page would repeat
+hits of the page before, and other hits would never appear. So a further page blends the judgements for the page before
+again.
 """
 
 from __future__ import annotations

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from semantik_pipeline.ledger.catalog.collections import SearchView
     from semantik_pipeline.runtime import Runtime
 
-#: The minimum depth of each leg. Scores are normalized over this many results however deep a leg goes, so that all pages
-#: have the same scores. Min-max needs the leg's lower end to tell a good score from a fair one: on Cranfield's odd
-#: queries, nDCG@10 is 0.428 at 50, 0.434 at 100 and 0.439 at 200, and no better at 300 to 1,000.
+#: The minimum depth of each leg. Scores are normalized over this many results however deep a leg goes, so that all
+#: pages have the same scores. Min-max needs the leg's lower end to tell a good score from a fair one: on Cranfield's
+#: odd queries, nDCG@10 is 0.428 at 50, 0.434 at 100 and 0.439 at 200, and no better at 300 to 1,000.
 LEG_DEPTH = 200
 #: The maximum depth of a leg, however many of its results may not be shown.
 MAX_LEG_DEPTH = 10_000
@@ -34,9 +34,9 @@ class Retrieved:
     """The result of a retrieval.
 
     ``candidates`` may be shown, best first. ``legs`` are the results that they were fused from, each best first, with
-    points that may not be shown. The first ``scored`` of each leg (None: all) determined the scores. ``whole``: the legs
-    have everything that matches. ``requests`` has the request of each leg. ``shares`` has each leg's scores mapped to
-    0..1 if they are taken over several collections; None: over ``legs`` alone.
+    points that may not be shown. The first ``scored`` of each leg (None: all) determined the scores. ``whole``: the
+    legs have everything that matches. ``requests`` has the request of each leg. ``shares`` has each leg's scores mapped
+    to 0..1 if they are taken over several collections; None: over ``legs`` alone.
     """
 
     candidates: list[Candidate] = field(default_factory=list)
@@ -50,8 +50,8 @@ class Retrieved:
 def retrieve(runtime: Runtime, view: SearchView, plan: SearchPlan, vector: np.ndarray | None) -> Retrieved:
     """Return the best ``plan.candidates`` that may be shown, with their payloads; fewer if there are no more.
 
-    ``vector`` is the query's embedding, (d,) float32; None without a dense leg. The legs are read without payloads: most
-    payloads would not be used, and they take half the time of the search. Reads deeper while too few may be shown.
+    ``vector`` is the query's embedding, (d,) float32; None without a dense leg. The legs are read without payloads:
+    most payloads would not be used, and they take half the time of the search. Reads deeper while too few may be shown.
     """
     index = runtime.existing_index(runtime.generation(view.generation_id))
     if index is None:

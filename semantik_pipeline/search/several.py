@@ -1,8 +1,8 @@
 """Searches several collections with one query, in parallel, and merges their hits.
 
 Collections with comparable scores (the same embedding model, sparse leg, fusion, weights and rerankers) are searched
-*together*. Each leg's scores are normalized over all of them, so that a collection without relevant documents has no high
-scores, and the best candidates of all are reranked once, within one deadline. Scores of other collections can't be
+*together*. Each leg's scores are normalized over all of them, so that a collection without relevant documents has no
+high scores, and the best candidates of all are reranked once, within one deadline. Scores of other collections can't be
 compared.
 """
 
@@ -46,8 +46,8 @@ class HitOf:
 
 @dataclass(frozen=True, kw_only=True)
 class SeveralAnswers:
-    """Each collection's answer. ``together`` has the groups that were searched together; each collection is in one group.
-    ``facets`` are those of all collections; an answer has its own collection's."""
+    """Each collection's answer. ``together`` has the groups that were searched together; each collection is in one
+    group. ``facets`` are those of all collections; an answer has its own collection's."""
 
     answers: dict[str, SearchAnswer]
     together: list[list[str]]
@@ -99,8 +99,8 @@ def _cut(answer: SearchAnswer, query: SearchQuery) -> SearchAnswer:
 
 
 def whole(query: SearchQuery, collection: str) -> SearchQuery:
-    """Return the query for one collection: all hits up to the end of the page, so that the page of the merged hits can be
-    cut from the answers. The reranker reads the same number of candidates on each page."""
+    """Return the query for one collection: all hits up to the end of the page, so that the page of the merged hits can
+    be cut from the answers. The reranker reads the same number of candidates on each page."""
     return replace(
         query,
         collection=collection,
@@ -131,7 +131,7 @@ def _hits(collection: str, answer: SearchAnswer) -> list[HitOf]:
 
 
 def _side_by_side(work: Callable[[One], Made], asked: Sequence[One]) -> list[Made]:
-    """Run ``work`` on each item in parallel and return the results in order. Raises what the first that fails raises."""
+    """Run ``work`` on each item in parallel. Returns the results in order; raises what the first that fails raises."""
     if len(asked) == 1:
         return [work(asked[0])]
     contexts = [contextvars.copy_context() for _ in asked]
@@ -174,7 +174,7 @@ def _shares_of_all(some: Sequence[OneSearch]) -> dict[str, dict[str, float]]:
 
 
 def _part(outcome: Reranking, one: OneSearch, plan: Any, *, warned: bool) -> Reranking:
-    """Return the part of the outcome that concerns one collection. ``warned``: it gets the warnings, which are for all."""
+    """Return the part of the outcome that concerns one collection. ``warned``: it gets the warnings for all."""
     mine = {candidate.id for candidate in one.retrieved.candidates}
     judgements = {entry.candidate.id: entry.judgements for entry in outcome.ranked}
     every = unranked([entry.candidate for entry in outcome.ranked], judgements).ranked

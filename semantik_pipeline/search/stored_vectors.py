@@ -45,8 +45,8 @@ class Compared:
         self._candidates, self._read = candidates, read
 
     def of(self, part: slice) -> dict[str, Any]:
-        """Return the arguments ``vectors``, for this part of the candidates, and ``feedback_vectors``; none if there are no
-        vectors."""
+        """Return the arguments ``vectors``, for this part of the candidates, and ``feedback_vectors``; none if there
+        are no vectors."""
         if self._rows is None:
             return {}
         return {"vectors": self._rows[part], "feedback_vectors": self._feedback}

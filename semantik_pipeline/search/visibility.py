@@ -1,5 +1,5 @@
-"""Checks against the ledger which points may be shown: the store may not know yet that a document was deleted, superseded
-or closed to the caller."""
+"""Checks against the ledger which points may be shown: the store may not know yet that a document was deleted,
+superseded or closed to the caller."""
 
 from __future__ import annotations
 

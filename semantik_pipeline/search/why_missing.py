@@ -34,8 +34,8 @@ class Way:
     """The steps of a search and their results.
 
     ``added`` are entries from ``deeper``, retrieved because postprocessors left too few hits; ``explained`` has their
-    explanations by id. ``ids`` are the candidates that were left when the page was cut, in order. ``left_out`` maps each
-    postprocessor to the ids that it dropped. ``hits`` are those of the page and beyond it.
+    explanations by id. ``ids`` are the candidates that were left when the page was cut, in order. ``left_out`` maps
+    each postprocessor to the ids that it dropped. ``hits`` are those of the page and beyond it.
     """
 
     retrieved: Retrieved
@@ -193,7 +193,7 @@ class _Search:
         return {"path": [f"{'-' if one.excluded else ''}{one.value}" for one in paths]}
 
     def _too_far(self, chunks: set[str]) -> Absence:
-        """Explain that no leg reached any chunk of the document, with the ranks that its chunks have deeper in the legs."""
+        """Explain that no leg reached a chunk of the document, with the ranks of its chunks deeper in the legs."""
         retrieved = self._way.latest
         only = self._plan.filter  # with phrases, the search's own requests were confined to fewer chunks
         deep = [replace(request, filter=only, limit=MAX_LEG_DEPTH) for request in retrieved.requests.values()]
@@ -244,7 +244,7 @@ class _Search:
         return self._because("limit", _is_number(place, last), **more)
 
     def _left_out(self, chunks: set[str], more: dict[str, Any]) -> Absence:
-        """Explain a candidate that was dropped before the page was cut: by a postprocessor, or by the score threshold."""
+        """Explain a candidate that a postprocessor or the score threshold dropped before the page was cut."""
         for plugin, ids in self._way.left_out.items():
             if chunks & set(ids):
                 told = f"It was number {more['rank']} until the postprocessor {plugin} left it out."

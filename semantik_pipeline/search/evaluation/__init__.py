@@ -1,5 +1,9 @@
-"""How good the answers are: queries with judgements, or made of a collection's own titles and sentences, asked in one way
-or in several, measured with ir_measures, told from luck, and kept so that runs can be compared."""
+"""Evaluation of search quality.
+
+Queries with judgements, or queries made of a collection's own titles and sentences, are asked in one way of searching
+or in several. The answers are measured with ir_measures, differences are tested for significance, and runs are stored
+so that they can be compared.
+"""
 
 from semantik_pipeline.search.evaluation.comparison import Compared, Comparison, compare
 from semantik_pipeline.search.evaluation.dataset import Dataset, read_dataset

@@ -1,4 +1,4 @@
-"""One way of searching, asked one query after the other: documents, and how long it took."""
+"""Asks queries in one way of searching, and records the documents found and the durations."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from semantik_pipeline.search.request import MAX_LIMIT
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
 
-#: Documents that recall@100 looks at.
+#: The number of documents that recall@100 considers.
 DEPTH = 100
 
 
 class Asker:
-    """Asks queries as ``template`` says (its text is replaced), those that are ``verbatim`` as they stand.
+    """Asks queries with the parameters of ``template``, whose text is replaced. ``verbatim`` queries are not
+    interpreted.
 
     The reranker gets as many candidates as in a search for ``template.limit`` hits, and no deadline unless the template
-    sets one: quality, not this machine's speed, is what is measured. ``run`` has the documents of what was asked, as
-    measuring tools take them; ``warnings`` what the searches said, each once.
+    sets one, because quality is measured, not the speed of this machine. ``run`` has the documents found for each
+    query, in the format of ir_measures. ``warnings`` are those of the searches, each once.
     """
 
     def __init__(self, runtime: Runtime, judged: Judged, template: SearchQuery) -> None:
@@ -36,16 +37,16 @@ class Asker:
             template,
             reranked_for=template.limit,
             rerank_deadline=math.inf if template.rerank_deadline is None else template.rerank_deadline,
-            postprocessors=template.postprocessors or (),  # a ranking is measured, not how it is shown
+            postprocessors=template.postprocessors or (),  # the ranking is measured, not its presentation
         )
-        self._limit = 2 * DEPTH  # as deep as the legs of any search, so that scores are those of a search
+        self._limit = 2 * DEPTH  # not deeper than the legs of an ordinary search, so that the scores are the same
         self._milliseconds: list[float] = []
         self._embedding: dict[str, float] = {}
         self.run: dict[str, dict[str, float]] = {}
         self.warnings: dict[str, None] = {}
 
     def ask(self, query_id: str) -> SearchAnswer:
-        """Ask so deep that there are DEPTH documents, where there are so many; remembers how deep that was."""
+        """Ask the query, deep enough for DEPTH documents if there are so many. The depth is kept for the next query."""
         while True:
             answer = search(self._runtime, self._asked(query_id, self._limit))
             found = rank(answer.hits, lambda hit: self._judged.identify(query_id, hit), DEPTH)
@@ -58,10 +59,10 @@ class Asker:
         return answer
 
     def time(self, query_id: str, embedding: float) -> None:
-        """Ask again, as a person does who wants ``template.limit`` hits, with a clock beside it.
+        """Ask the query again for ``template.limit`` hits, as a user would, and record the duration.
 
-        ``embedding`` is how many milliseconds the query's own embedding took: with several ways it is remembered after
-        the first, and still each of them is held to account for it.
+        ``embedding`` is the milliseconds of the query's first embedding. With several ways of searching, only the first
+        one embeds the query, and the others use the cache; each way's duration must include the embedding.
         """
         began = time.perf_counter()
         answer = search(self._runtime, self._asked(query_id, self._template.limit))
@@ -71,17 +72,17 @@ class Asker:
         self._milliseconds.append(milliseconds)
 
     def embedding_ms(self, query_id: str) -> float:
-        """How long this way took for the embedding of a query that it was asked."""
+        """Return how long this way took to embed the query; 0 if it was not asked."""
         return self._embedding.get(query_id, 0.0)
 
     @property
     def collection(self) -> str:
-        """Which one is asked."""
+        """The collection that is searched."""
         return self._template.collection
 
     @property
     def p50_ms(self) -> float | None:
-        """The median of what was timed."""
+        """The median of the recorded durations; None if there are none."""
         return round(median(self._milliseconds), 2) if self._milliseconds else None
 
     def _asked(self, query_id: str, limit: int) -> SearchQuery:

@@ -1,4 +1,4 @@
-"""Several ways of searching, asked the same queries: which is better, by how much, how fast, and is it luck."""
+"""Compares several ways of searching on the same queries: quality, latency, and whether differences are significant."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from semantik_pipeline.search.query import search
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
 
-#: The measure on which ways are told apart.
+#: The measure that decides which way is better.
 DECISIVE = "ndcg@10"
-#: Queries that each way is asked once more with a clock beside it: their median says p50.
+#: Queries that each way is asked once more to measure the duration; p50 is their median.
 TIMED = 25
-#: A difference with a smaller p, adjusted for the number of ways, is no luck.
+#: A difference with a smaller p, adjusted for the number of ways, is significant.
 SIGNIFICANT = 0.05
 
 Progress = Callable[[int, int], None]
@@ -29,8 +29,11 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """A way and how good it is. ``difference`` (of DECISIVE's means) and the two ``p`` are against the default, None for
-    the default itself; ``p_adjusted`` allows for the number of ways. ``parts`` are DECISIVE's means by kind of query."""
+    """A way and its measurements.
+
+    ``difference`` (of the means of DECISIVE), ``p`` and ``p_adjusted`` (for the number of ways) compare it with the
+    default; they are None for the default itself. ``parts`` are the means of DECISIVE by kind of query.
+    """
 
     way: Way
     report: EvaluationReport
@@ -45,7 +48,7 @@ class Compared:
 
     @property
     def verdict(self) -> str:
-        """``default``, ``better``, ``worse``, or ``alike``: no difference that luck can't explain."""
+        """``default``, ``better``, ``worse``, or ``alike`` if the difference is not significant."""
         if self.p_adjusted is None or self.difference is None:
             return "default"
         if self.p_adjusted >= SIGNIFICANT:
@@ -69,8 +72,11 @@ class Compared:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """``ways`` best first. ``left_out``: name of a way -> why it could not be asked. ``verbatim``: the queries were made of
-    the words of what is to be found."""
+    """The compared ``ways``, best first.
+
+    ``left_out`` maps the names of ways that could not be used to the reason. ``verbatim``: the queries consist of words
+    of the documents that they should find.
+    """
 
     ways: list[Compared]
     left_out: dict[str, str] = field(default_factory=dict)
@@ -82,10 +88,10 @@ class Comparison:
 
 
 def compare(runtime: Runtime, judged: Judged, ways: Sequence[Way], on_progress: Progress | None = None) -> Comparison:
-    """Ask each judged query in every way before the next query, so that each is embedded once and all ways meet the same
-    state of the machine. One of the ways is the default.
+    """Ask each judged query in all ways, and return the ways with their measurements. One of the ways is the default.
 
-    ``on_progress`` is called with searches done and searches in all. Raises what :func:`search` raises.
+    All ways get one query before the next, so that each query is embedded once and all ways run under the same load.
+    ``on_progress`` is called with the number of searches done and of all searches. Raises what :func:`search` raises.
     """
     usable, left_out = _usable(runtime, judged, ways)
     askers = [Asker(runtime, judged, way.query) for way in usable]
@@ -106,7 +112,10 @@ def compare(runtime: Runtime, judged: Judged, ways: Sequence[Way], on_progress: 
 
 
 def _time(askers: Sequence[Asker], query_id: str) -> None:
-    """Each way once more, with a clock. Ways of one collection have one model, and one of them has embedded the query."""
+    """Ask the query in each way once more and record the duration.
+
+    Ways of one collection share a model, and only one of them has embedded the query.
+    """
     embedding: dict[str, float] = {}
     for asker in askers:
         embedding[asker.collection] = max(embedding.get(asker.collection, 0.0), asker.embedding_ms(query_id))
@@ -115,8 +124,10 @@ def _time(askers: Sequence[Asker], query_id: str) -> None:
 
 
 def _usable(runtime: Runtime, judged: Judged, ways: Sequence[Way]) -> tuple[list[Way], dict[str, str]]:
-    """The ways that do what they say, and why the others don't: a reranker without its weights, say. This loads what
-    they need, too, so that no query waits for it."""
+    """Return the ways that work, and for the others the reason: for example, a reranker without its model.
+
+    This also loads what the ways need, so that no timed query waits for it.
+    """
     usable, left_out = [], dict[str, str]()
     for way in ways:
         answer = _tried(runtime, judged, way)
@@ -128,8 +139,8 @@ def _usable(runtime: Runtime, judged: Judged, ways: Sequence[Way]) -> tuple[list
 
 
 def _tried(runtime: Runtime, judged: Judged, way: Way) -> SearchAnswer:
-    """The answer to the first query that the way's rerankers have something to read for, else to the last; of a way
-    without any, to the first."""
+    """Return the answer to the first query for which the way's rerankers have candidates, else to the last query; for a
+    way without rerankers, the answer to the first query."""
     reads = bool(rerankers_of(way.plan))
     for query_id in judged.judged:
         asked = judged.question(query_id, way.query)
@@ -140,7 +151,7 @@ def _tried(runtime: Runtime, judged: Judged, way: Way) -> SearchAnswer:
 
 
 def _judged(judged: Judged, found: list[Compared]) -> list[Compared]:
-    """The same with what tells them from the default."""
+    """Return the ways with their differences from the default."""
     asked = judged.judged
     default = next(one for one in found if one.way.default)
     theirs = default.report.scores(DECISIVE, asked)

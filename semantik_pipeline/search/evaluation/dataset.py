@@ -14,21 +14,21 @@ from semantik_pipeline.search.evaluation.judged import Judged
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset(Judged):
-    """A test collection, its grades by document id.
+    """A test collection with grades by document id.
 
-    Documents are read from ``corpus`` (a path) when they are asked for, so that memory does not grow with them.
+    Documents are read from the file ``corpus`` when :meth:`documents` is called, so memory does not grow with them.
     """
 
     corpus: Path
 
     def documents(self) -> Iterator[dict[str, Any]]:
-        """Each document: ``_id``, ``text``, ``title`` and whatever else its line has. Raises UsageError with the line."""
+        """Yield each document: ``_id``, ``text`` and other fields of its line. Raises UsageError naming the line."""
         for _, document in _records(self.corpus, ("_id", "text")):
             yield document
 
 
 def read_dataset(folder: Path | str) -> Dataset:
-    """Read queries and judgements. Raises UsageError naming the file, and the line where there is one."""
+    """Read queries and judgements from a folder. Raises UsageError that names the file and, if known, the line."""
     folder = Path(folder)
     if not folder.is_dir():
         raise UsageError(f"There is no folder {folder}.", "Name a dataset folder in the BEIR layout.")
@@ -62,7 +62,7 @@ def _read_queries(path: Path) -> dict[str, str]:
 
 
 def _read_qrels(path: Path) -> dict[str, dict[str, int]]:
-    """Lines of query id, document id and grade; four columns are TREC's, whose second one means nothing."""
+    """Read lines of query id, document id and grade. Of four columns (TREC's format), the second one is ignored."""
     qrels: dict[str, dict[str, int]] = {}
     for position, (number, line) in enumerate(_lines(path)):
         columns = line.split("\t") if "\t" in line else line.split()
@@ -88,7 +88,10 @@ def _is_whole(text: str) -> bool:
 
 
 def _records(path: Path, fields: tuple[str, ...]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number and JSON object of each line that is not empty; the fields are there and are strings."""
+    """Yield line number and JSON object of each line that is not empty.
+
+    The ``fields`` must exist and be strings; an integer ``_id`` becomes a string.
+    """
     for number, line in _lines(path):
         try:
             record = json.loads(line)

@@ -1,4 +1,4 @@
-"""Evaluations over time: what was measured is kept in the ledger, and held against what was measured before."""
+"""The history of evaluations: stores measurements in the ledger and compares them with earlier ones."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from semantik_pipeline.search.evaluation.ways import Way
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
 
-#: Runs are paired over the queries that both asked, if those are at least this share of those that the smaller one asked.
+#: Runs are compared over the queries that both asked, if these are at least this share of the smaller run's queries.
 SHARED = 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """A way as it is kept."""
+    """A way with its measurements, for :func:`keep`."""
 
     way: Way
     report: EvaluationReport
@@ -32,8 +32,11 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """A row against an earlier one: the difference of DECISIVE over the ``queries`` that both asked, its p, and what was
-    configured otherwise, by dotted names: (before, now)."""
+    """A comparison of a row with an earlier one.
+
+    ``difference`` is that of DECISIVE over the ``queries`` (a count) that both asked, ``p`` its significance.
+    ``configured`` has the settings that differ, by dotted name: (before, now).
+    """
 
     before: Evaluated
     difference: float
@@ -45,7 +48,7 @@ class Change:
 def keep(
     runtime: Runtime, *, kind: str, subject: str, collection: str, judged: Judged, measured: Sequence[Measured]
 ) -> str:
-    """Note a run in the ledger; returns its id."""
+    """Store a run in the ledger and return its id."""
     from semantik_pipeline import __version__
 
     view = runtime.ledger.search_view(collection)
@@ -72,9 +75,11 @@ def keep(
 
 
 def changes(rows: Sequence[Evaluated]) -> Iterator[tuple[Evaluated, Change | None]]:
-    """Each row, newest first as they are given, with its change against the row before it of the same kind: a default
-    against the default, else the same way. None where there is none, or none that asked the same judged queries, or mostly
-    the same known items."""
+    """Yield each row, in the given order (newest first), with its change against the previous comparable row.
+
+    A default is compared with the default, another way with the same way. The change is None if no earlier row asked
+    the same judged queries, or mostly the same known items.
+    """
     for place, row in enumerate(rows):
         older = (
             one for one in rows[place + 1 :] if one.run != row.run and _series(one) == _series(row) and one.at <= row.at
@@ -98,14 +103,17 @@ def change_of(row: Evaluated, before: Evaluated) -> Change | None:
 
 
 def _series(row: Evaluated) -> tuple[str, str, str, str]:
-    """What a row continues. Judged queries are the same ones only while nobody edits them or their judgements, and other
-    datasets use the same ids; a known item's id is a hash of what it asks for."""
+    """Return the key of the series that a row belongs to.
+
+    For judged queries it contains their fingerprint: queries and judgements can be edited, and datasets use the same
+    ids. The id of a known item is a hash of its content, so known items need no fingerprint.
+    """
     asked = row.fingerprint if row.kind == "judged" else ""
     return row.kind, row.subject, asked, "" if row.is_default else row.way
 
 
 def _told(way: Way) -> dict[str, Any]:
-    """What of a plan decides which hits come in which order."""
+    """Return the parts of a plan that determine the hits and their order."""
     plan = way.plan
     return {
         "mode": plan.mode,
@@ -120,7 +128,7 @@ def _told(way: Way) -> dict[str, Any]:
 
 
 def _flat(value: Any, name: str = "") -> dict[str, Any]:
-    """A nested object by dotted names; lists are values."""
+    """Return the values of a nested object by dotted names; lists count as values."""
     if not isinstance(value, Mapping) or not value:
         return {name: value}
     found: dict[str, Any] = {}

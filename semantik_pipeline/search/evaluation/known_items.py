@@ -1,7 +1,8 @@
-"""Queries whose right answer is known, without anybody's judgement: a document's title, or a sentence out of it.
+"""Queries whose right answer is known without judgements: a document's title, or a sentence of it.
 
-Who can't find a passage by its own words finds it by no others. So such queries tell chunk sizes, models and rerankers
-apart on anybody's documents. They flatter the search by words, for they are made of the words that stand there.
+A search that does not find a passage by its own words will not find it by other words. So such queries can compare
+chunk sizes, models and rerankers on any documents. They favor search by words, because they consist of the documents'
+words.
 """
 
 from __future__ import annotations
@@ -17,13 +18,16 @@ from semantik_pipeline.search.evaluation.sampling import Item, drawn, only_uniqu
 if TYPE_CHECKING:
     from semantik_pipeline.ledger.documents.passages import Passage
 
-#: What a hit counts as if it holds the sentence that was asked for.
+#: The item that a hit counts as if it contains the query's sentence.
 FOUND = "the passage"
 
 
 @dataclass(frozen=True, kw_only=True)
 class KnownItems(Judged):
-    """``items`` by query id. For a title, documents are ranked; for a sentence, passages: a document may be long."""
+    """Known items as judged queries; ``items`` are by query id.
+
+    For a title, documents are ranked. For a sentence, passages are ranked, because a document may be long.
+    """
 
     items: dict[str, Item] = field(default_factory=dict)
 
@@ -55,10 +59,11 @@ class KnownItems(Judged):
 
 
 def known_items(passages: Callable[[], Iterable[Passage]], *, count: int, seed: int) -> KnownItems:
-    """At most ``count`` queries, half of them titles where there are so many; the same ones for the same words and seed.
+    """Draw at most ``count`` queries, half of them titles if there are enough. The same texts and seed give the same
+    queries.
 
-    ``passages`` gives all passages, document by document, each time it is called: once to draw from, and once to see
-    that what was drawn is at one place only.
+    ``passages`` returns all passages, document by document. It is called twice: to draw from them, and to check that
+    each drawn text is at one place only.
     """
     candidates = only_unique(drawn(passages(), count, seed), passages())
     titles = [item for item in candidates if item.kind == "title"]

@@ -1,4 +1,4 @@
-"""What a run is worth: nDCG@10, recall@100 and MRR@10 of each judged query, by ir_measures."""
+"""Measures a run with ir_measures: nDCG@10, recall@100 and MRR@10 of each judged query."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from semantik_pipeline.search.evaluation.judged import Judged
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
 
-#: Names as reported, and as ir_measures spells them.
+#: The names in reports -> the names in ir_measures.
 MEASURES = {"ndcg@10": "nDCG@10", "recall@100": "R@100", "mrr@10": "RR@10"}
 
 Progress = Callable[[int, int], None]
@@ -22,7 +22,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationReport:
-    """Means over the queries that count; ``per_query`` has each one's own measures by query id.
+    """The measures of each judged query, by query id, and their means.
 
     ``warnings`` are those of the searches, each once.
     """
@@ -31,16 +31,16 @@ class EvaluationReport:
     warnings: list[str] = field(default_factory=list)
 
     def mean(self, measure: str) -> float:
-        """The mean of one of MEASURES' names; 0 for no queries."""
+        """Return the mean of a measure (a name in MEASURES); 0 without queries."""
         values = [measures[measure] for measures in self.per_query.values()]
         return math.fsum(values) / len(values) if values else 0.0
 
     def scores(self, measure: str, query_ids: Sequence[str]) -> list[float]:
-        """One measure of these queries, in their order."""
+        """Return one measure of each of these queries, in their order."""
         return [self.per_query[query_id][measure] for query_id in query_ids]
 
     def only(self, query_ids: Iterable[str]) -> EvaluationReport:
-        """The report over some of the queries (the odd ones, say)."""
+        """Return the report limited to some of the queries."""
         wanted = set(query_ids)
         return replace(self, per_query={id: measures for id, measures in self.per_query.items() if id in wanted})
 
@@ -51,10 +51,11 @@ class EvaluationReport:
 def evaluate(
     runtime: Runtime, judged: Judged, template: SearchQuery, on_progress: Progress | None = None
 ) -> EvaluationReport:
-    """Ask each judged query as ``template`` says, as :class:`Asker` does, and measure what comes back.
+    """Ask each judged query with the parameters of ``template`` (see :class:`Asker`) and measure the answers.
 
-    Documents are ranked by what their chunks' scores make together (``document_score``), as the postprocessor ``group``
-    ranks them. ``on_progress`` is called with queries done and queries in all. Raises what :func:`search` raises.
+    Documents are ranked by their chunks' scores together (``document_score``), as the postprocessor ``group`` ranks
+    them. ``on_progress`` is called with the number of queries done and of all queries. Raises what :func:`search`
+    raises.
     """
     asker = Asker(runtime, judged, template)
     for done, query_id in enumerate(judged.judged, 1):
@@ -65,12 +66,12 @@ def evaluate(
 
 
 def report_of(judged: Judged, asker: Asker) -> EvaluationReport:
-    """The report of who asked all the judged queries."""
+    """Return the report of an asker that has asked all judged queries."""
     return EvaluationReport(per_query=measure(judged, asker.run), warnings=list(asker.warnings))
 
 
 def measure(judged: Judged, run: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """Each judged query's measures; a query without an answer has 0 in all of them."""
+    """Return each judged query's measures. A query without an answer has 0 in all of them."""
     import ir_measures
 
     measures = {ir_measures.parse_measure(spelled): name for name, spelled in MEASURES.items()}

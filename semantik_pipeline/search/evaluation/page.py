@@ -1,4 +1,4 @@
-"""A comparison as one page of HTML that needs nothing else: the picture, and the figures behind it. Pure."""
+"""Renders a comparison as a self-contained HTML page with the plot and its figures. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HEADER = ("way", "nDCG@10", "Recall@100", "MRR@10", "p50, ms", "difference", "p"
 
 
 def page(comparison: Comparison, title: str, svg: str) -> str:
-    """The whole page. ``svg`` is the picture, an element."""
+    """Return the HTML page. ``svg`` is the plot, as an SVG element."""
     advice = recommended(comparison)
     sentences = [advice.reason, *advice.notes, *(f"Left out: {n} ({why})." for n, why in comparison.left_out.items())]
     rows = "\n".join(

@@ -1,4 +1,5 @@
-"""A comparison as a picture: quality against latency, each way a labelled point. matplotlib is the extra ``evaluation``."""
+"""Plots a comparison: quality against latency, with a labeled point for each way. The extra ``evaluation`` has
+matplotlib."""
 
 from __future__ import annotations
 
@@ -12,9 +13,9 @@ from semantik_pipeline.search.evaluation.comparison import Compared, Comparison
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Colours that stay apart for who sees fewer of them, by verdict (Okabe and Ito).
+#: The color of each verdict, from the palette by Okabe and Ito, which color-blind readers can tell apart.
 COLOURS = {"default": "#0072B2", "better": "#009E73", "alike": "#7F7F7F", "worse": "#D55E00"}
-#: Where a label may stand beside its point, in points: the first place that is free.
+#: Offsets of a label from its point, in typographic points. The first one that is free is used.
 PLACES = [
     (9, 0),
     (9, 9),
@@ -34,15 +35,18 @@ MISSING = "Plots require matplotlib: pip install 'semantik-pipeline[evaluation]'
 
 
 def can_plot() -> bool:
-    """Whether matplotlib is there."""
+    """Return whether matplotlib is installed."""
     from importlib.util import find_spec
 
     return find_spec("matplotlib") is not None
 
 
 def write_plots(comparison: Comparison, title: str, path: Path) -> list[Path]:
-    """``path`` with .png and with .html, or the one of both that it ends with. Raises UsageError where matplotlib is
-    missing, or where nothing can be written."""
+    """Write the plot as .png and as .html and return the paths.
+
+    If ``path`` ends with one of these suffixes, writes only that file; else adds both suffixes to ``path``. Raises
+    UsageError if matplotlib is missing or a file can't be written.
+    """
     if not can_plot():
         raise UsageError(MISSING + ".", "Or leave out --plot.")
     from semantik_pipeline.search.evaluation.page import page
@@ -63,7 +67,7 @@ def write_plots(comparison: Comparison, title: str, path: Path) -> list[Path]:
 
 
 def drawing(comparison: Comparison, title: str) -> Figure:
-    """The figure, not tied to any display."""
+    """Return the figure. It needs no display."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullLocator
@@ -103,7 +107,7 @@ def drawing(comparison: Comparison, title: str) -> Figure:
 
 
 def _label(figure: Figure, axes: Any, ways: list[Compared]) -> None:
-    """Names beside their points, none over another or over a point."""
+    """Put the names beside their points, without overlaps between names and points if possible."""
     from matplotlib.patheffects import withStroke
 
     figure.draw_without_rendering()
@@ -139,7 +143,7 @@ def _box(middle: Any, radius: float) -> Any:
 
 
 def _svg(figure: Figure) -> str:
-    """The figure as an element of a page."""
+    """Return the figure as an SVG element for a page."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     text = buffer.getvalue()

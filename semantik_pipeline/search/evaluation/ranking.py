@@ -1,4 +1,4 @@
-"""From ranked chunks to ranked documents. Pure."""
+"""Turns ranked chunks into ranked documents. Pure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from semantik_pipeline.documents import SearchHit
 
 
 def rank(hits: Iterable[SearchHit], identify: Callable[[SearchHit], str], depth: int) -> list[str]:
-    """The first ``depth`` of what the hits count as (their documents, say), each once, by the scores that their hits
-    give them together (``document_score``); equal ones in the order of their best hits. ``hits`` are best first."""
+    """Return the first ``depth`` items that the hits count as (for example, their documents), each once.
+
+    Items are ranked by the scores of their hits together (``document_score``), equal ones in the order of their best
+    hits. ``hits`` are best first.
+    """
     scores: dict[str, list[float]] = {}
     for hit in hits:
         scores.setdefault(identify(hit), []).append(hit.score)
@@ -18,5 +21,5 @@ def rank(hits: Iterable[SearchHit], identify: Callable[[SearchHit], str], depth:
 
 
 def as_run(found: list[str]) -> dict[str, float]:
-    """Scores that keep exactly this order: measuring tools sort by score and break ties their own way."""
+    """Return scores that preserve exactly this order: ir_measures sorts by score and breaks ties in its own way."""
     return {one: float(len(found) - position) for position, one in enumerate(found)}

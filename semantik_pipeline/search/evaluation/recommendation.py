@@ -1,4 +1,4 @@
-"""What a comparison advises: the default, unless another way is better by more than luck. Pure."""
+"""Recommends a way of searching from a comparison: the default, unless another way is significantly better. Pure."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from typing import Any
 from semantik_pipeline.search.evaluation.comparison import Compared, Comparison
 from semantik_pipeline.search.request import SearchPlan
 
-#: A way that is not told apart from the default, loses less than this, and takes less than that share of its time is
-#: worth a word.
+#: A way that is not significantly different from the default is mentioned if its mean is at most LOSS lower and it
+#: takes less than the share TIME of the default's time.
 LOSS, TIME = 0.005, 0.5
-#: With fewer queries, luck explains differences that matter.
+#: With fewer queries, even differences that matter are not significant.
 FEW = 50
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recommendation:
-    """``settings`` by their dotted names make a collection search in the way ``way``, and ``changes`` make its index what
-    that way asked; None and nothing: the default is as good as any. ``notes`` are sentences."""
+    """The recommended ``way``; None: the default is as good as any.
+
+    ``settings``, by dotted name, make a collection search in that way. ``changes`` are the changes of the index's
+    configuration that the way needs. ``notes`` are sentences.
+    """
 
     way: str | None
     reason: str
@@ -29,10 +32,10 @@ class Recommendation:
 
 
 def recommended(comparison: Comparison) -> Recommendation:
-    """The best of the ways that are better than the default, by the adjusted p.
+    """Recommend the best of the ways that are significantly better than the default, by the adjusted p.
 
-    Queries that were made of the words that stand there can't tell how much words should weigh: with them, no way is
-    advised that only leans on words more.
+    ``verbatim`` queries consist of words of the documents and can't show how much weight words should have. With them,
+    a way that gives more weight to words is not recommended.
     """
     default = comparison.default
     better = [one for one in comparison.ways if one.verdict == "better"]
@@ -68,8 +71,11 @@ def _leans_on_words(plan: SearchPlan, default: SearchPlan) -> bool:
 
 
 def settings_for(plan: SearchPlan, default: SearchPlan) -> dict[str, Any]:
-    """What a collection has to say, by dotted names, that a search which asks for nothing becomes this plan: what differs
-    from the ``default``. One leg alone is min-max with all the weight on it, which has the same order."""
+    """Return the collection settings, by dotted name, with which a search without parameters has this plan.
+
+    Only settings that differ from the ``default`` are returned. A plan with one leg becomes min-max fusion with all the
+    weight on that leg, which gives the same order.
+    """
     weight = {"dense": 1.0, "sparse": 0.0}.get(plan.mode, plan.dense_weight)
     wanted = {
         "search.fusion": plan.fusion if plan.mode == "hybrid" else "minmax",
@@ -83,13 +89,13 @@ def settings_for(plan: SearchPlan, default: SearchPlan) -> dict[str, Any]:
         "search.rerankers": _entries(default),
         "search.rerank_weight": default.rerank_weight,
     }
-    if wanted["search.fusion"] == "rrf":  # which looks at no weight
+    if wanted["search.fusion"] == "rrf":  # rrf does not use the weight
         wanted["search.dense_weight"] = default.dense_weight
     return {name: value for name, value in wanted.items() if value != there[name]}
 
 
 def _entries(plan: SearchPlan) -> list[str | dict[str, Any]]:
-    """The rerankers as a collection's configuration has them, with the options under which they were measured."""
+    """Return the rerankers as entries of a collection's configuration, with the options that were measured."""
     return [{"plugin": one.plugin, "options": one.options} if one.options else one.plugin for one in plan.rerankers]
 
 
@@ -100,7 +106,7 @@ def _price(one: Compared, default: Compared) -> str:
 
 
 def _notes(comparison: Comparison, but: Sequence[Compared | None]) -> list[str]:
-    """What else is worth a word, ``but`` of these ways."""
+    """Return further notes. Ways in ``but`` are not mentioned again."""
     default = comparison.default
     asked = len(default.report.per_query)
     notes = []

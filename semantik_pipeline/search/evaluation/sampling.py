@@ -1,4 +1,4 @@
-"""Titles and sentences drawn from a collection's passages. Pure, and in memory that is bounded by how many are wanted."""
+"""Draws titles and sentences from a collection's passages. Pure; memory is bounded by the number to draw."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from semantik_pipeline.documents import SearchHit, short_hash
 if TYPE_CHECKING:
     from semantik_pipeline.ledger.documents.passages import Passage
 
-#: Characters of a sentence; of a script without spaces, fewer say as much.
+#: The minimum and maximum of characters in a sentence. Scripts without spaces need fewer characters for the same
+#: content.
 SHORTEST, LONGEST = 30, 250
 SHORTEST_UNSPACED = 12
-#: Words of a title and of a sentence, at least, where words are told apart by spaces.
+#: The minimum of words in a title and in a sentence, for scripts with spaces.
 TITLE_WORDS, SENTENCE_WORDS = 2, 6
-#: Letters and spaces, at least, as a share of a sentence: else it is code, a table, or a list of figures.
+#: The minimum share of letters and spaces in a sentence; with fewer, it is code, a table, or a list of figures.
 LETTERS = 0.85
-#: Candidates of each kind for each query: some are at several places, and fall out.
+#: Candidates of each kind that are drawn for each query: those that are at several places are dropped.
 SPARE = 3
 
 _BREAK = re.compile(r"(?<=[.!?…])[\"')\]”’]*\s+|(?<=[。！？])|\n\s*\n")
@@ -32,7 +33,8 @@ _SPACE = re.compile(r"\s+")
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """Something to look for. ``start`` and ``end`` are a sentence's place in its document, None for a title."""
+    """A title or sentence to search for. ``start`` and ``end`` are a sentence's offsets in its document, None for a
+    title."""
 
     document: str
     text: str
@@ -45,28 +47,29 @@ class Item:
 
     @property
     def id(self) -> str:
-        """The same for the same words in the same document, so that runs can be paired though documents came or went."""
+        """A hash of the text and the document, so that runs can be paired even if other documents came or went."""
         return short_hash(self.kind, self.document, self.text)[:16]
 
     def is_met_by(self, hit: SearchHit) -> bool:
-        """A title by any passage of its document, a sentence by one that holds its middle."""
+        """Return whether the hit is a right answer: for a title any passage of its document, for a sentence a passage
+        that contains its middle."""
         if hit.document != self.document or self.start is None or self.end is None:
             return hit.document == self.document
         return hit.start <= (self.start + self.end) // 2 < hit.end
 
 
 def drawn(passages: Iterable[Passage], count: int, seed: int) -> list[Item]:
-    """SPARE × ``count`` titles and as many sentences, or fewer where there are no more, each kind in the order of the
-    draw. Of sentences, each document gives one before any gives its second.
+    """Draw SPARE × ``count`` titles and as many sentences, or fewer if there are no more; each kind in the order drawn.
 
-    ``passages`` come document by document. The draw depends on the seed and the words alone: one more document changes
-    little of it, and another order nothing.
+    One sentence of each document is drawn before a second one of any. ``passages`` come document by document. The draw
+    depends only on the seed and the texts: one more document changes little of it, and another order of documents
+    nothing.
     """
     kept = SPARE * count
     titles: list[tuple[int, str, Item]] = []
     sentences: list[tuple[int, str, Item]] = []
     for _, group in groupby(passages, key=lambda passage: passage.document):
-        own: dict[int, Item] = {}  # a sentence in the overlap of two chunks is one
+        own: dict[int, Item] = {}  # by offset: a sentence in the overlap of two chunks counts once
         for number, passage in enumerate(group):
             if number == 0 and (title := title_of(passage)) is not None:
                 titles.append((0, _lot(seed, title), title))
@@ -78,8 +81,10 @@ def drawn(passages: Iterable[Passage], count: int, seed: int) -> list[Item]:
 
 
 def only_unique(items: Iterable[Item], passages: Iterable[Passage]) -> list[Item]:
-    """Those whose words are the title of one document only, or a sentence at one place only: of others, nobody can say
-    which is meant."""
+    """Return the items whose text is the title of one document only, or a sentence at one place only.
+
+    Other items have several right answers.
+    """
     wanted = list(items)
     places: dict[tuple[str, str], set[tuple[str, int | None]]] = {_key(item): set() for item in wanted}
     for passage in passages:
@@ -91,7 +96,8 @@ def only_unique(items: Iterable[Item], passages: Iterable[Passage]) -> list[Item
 
 
 def title_of(passage: Passage) -> Item | None:
-    """The title of the passage's document as a query; None if it has none, or no more than its file's name."""
+    """Return the title of the passage's document; None if it has none, if it is only the file's name, or if it is too
+    short."""
     title = _SPACE.sub(" ", passage.title or "").strip()
     path = PurePath(passage.path or passage.document)
     if title.casefold() in (path.name.casefold(), path.stem.casefold()) or not _long_enough(title, 1, TITLE_WORDS):
@@ -100,7 +106,7 @@ def title_of(passage: Passage) -> Item | None:
 
 
 def sentences_of(passage: Passage) -> Iterator[Item]:
-    """The whole sentences of a passage as queries, without those that its ends cut."""
+    """Yield the complete sentences of a passage; sentences that its start or end cuts are left out."""
     at = 0
     for separator in (*_BREAK.finditer(passage.text), None):
         end = separator.start() if separator else len(passage.text)
@@ -133,5 +139,5 @@ def _key(item: Item) -> tuple[str, str]:
 
 
 def _best(lots: list[tuple[int, str, Item]], kept: int, *, unless: int = 0) -> list[tuple[int, str, Item]]:
-    """The first of them by turn and lot; all, where there are no more than ``unless``."""
+    """Return the first ``kept`` by turn and lot; all of them if there are no more than ``unless``."""
     return lots if len(lots) <= unless else nsmallest(kept, lots, key=lambda lot: lot[:2])

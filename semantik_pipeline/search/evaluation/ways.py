@@ -1,4 +1,4 @@
-"""Ways of searching one collection that are worth comparing, by names that say what each does."""
+"""The ways of searching a collection that a comparison tries, with descriptive names."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from semantik_pipeline.search.request import FUSIONS, SearchPlan
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
 
-#: Weights of the dense leg beside the default one.
+#: Weights of the dense leg that are tried besides the default.
 WEIGHTS = (0.4, 0.8)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """``query`` is a search whose text is replaced, ``plan`` what it becomes. ``default``: it is what a search does that
-    asks for nothing. ``changes``, by dotted names, are those of the index that it asks, against the collection's own."""
+    """A way of searching. ``query`` is a search whose text is replaced; ``plan`` is its plan.
+
+    ``default``: it is the way of a search without parameters. ``changes``, by dotted name, are the differences between
+    the configuration of the index that it searches and the collection's own.
+    """
 
     name: str
     query: SearchQuery
@@ -31,16 +34,17 @@ class Way:
 
 
 def way(runtime: Runtime, query: SearchQuery, config: dict[str, Any], *, default: bool = False) -> Way:
-    """The way of a query to a collection of that configuration. Raises what :func:`check_search` raises."""
+    """Return the way of a query, for a collection with this configuration. Raises what :func:`check_search` raises."""
     plan = check_search(runtime, query, config)
     return Way(name=name_of(plan), query=query, plan=plan, default=default)
 
 
 def ways(runtime: Runtime, base: SearchQuery, config: dict[str, Any]) -> list[Way]:
-    """The default first; then each leg alone, each fusion and some weights without a reranker, and each reranker that is
-    loaded behind the default's fusion. What amounts to the same is there once.
+    """Return the ways to compare, the default first.
 
-    ``base`` says what holds for all of them: collection, limit, filter. ``config`` is the collection's configuration.
+    The others are: each leg alone, each fusion and some weights, without a reranker; and the default's fusion with each
+    loaded reranker. Equal ways are returned once. ``base`` has what is common to all of them: collection, limit,
+    filter. ``config`` is the collection's configuration.
     """
     plain = replace(base, rerank=False, reranker=None)
     asked = [replace(plain, mode="dense"), replace(plain, mode="sparse")]
@@ -55,8 +59,10 @@ def ways(runtime: Runtime, base: SearchQuery, config: dict[str, Any]) -> list[Wa
 
 
 def chosen(found: Iterable[Way], names: Iterable[str]) -> list[Way]:
-    """The default, and those whose names begin with one of these, in any case. Raises UsageError for a name that none
-    begins with."""
+    """Return the default, and the ways whose name starts with one of ``names`` or that use a reranker of that name.
+
+    Case is ignored. Raises UsageError for a name that matches no way.
+    """
     there = list(found)
     kept = {one.name for one in there if one.default}
     for name in names:
@@ -69,7 +75,7 @@ def chosen(found: Iterable[Way], names: Iterable[str]) -> list[Way]:
 
 
 def name_of(plan: SearchPlan) -> str:
-    """``dense``, ``rrf``, ``minmax 0.6 + late-interaction 0.3``: with the weights that count."""
+    """Return a name such as ``dense``, ``rrf`` or ``minmax 0.6 + late-interaction 0.3``, with weights that apply."""
     legs = plan.mode if plan.mode != "hybrid" else plan.fusion
     if plan.mode == "hybrid" and plan.fusion != "rrf":
         legs += f" {plan.dense_weight:g}"
@@ -78,5 +84,5 @@ def name_of(plan: SearchPlan) -> str:
 
 
 def rerankers_of(plan: SearchPlan) -> tuple[str, ...]:
-    """The ids of the rerankers that read one after the other."""
+    """Return the ids of the plan's rerankers, in order."""
     return tuple(one.plugin for one in plan.rerankers)

@@ -54,7 +54,7 @@ def confined(
 
 
 def _reads_all(view: SearchView) -> bool:
-    """Return whether BM25 indexes all places where phrases are looked for. With the weight 0, it does not index a place."""
+    """Return whether BM25 indexes all places where phrases are looked for; it leaves out places with the weight 0."""
     sparse = view.config.get("sparse") or {}
     return all(sparse.get(name, 1) for name in ("title_weight", "heading_weight"))
 
@@ -62,9 +62,9 @@ def _reads_all(view: SearchView) -> bool:
 class Confined:
     """Confines a search's requests to chunks that have been read and meet the whole filter.
 
-    Of each leg, the first ``enough`` such chunks are found, so that all pages are cut from the same scores, or all among
-    its first ``most`` chunks. ``said`` are the phrases that a chunk must contain. ``by_word`` is a request that finds all
-    chunks with a word; None: the index can't tell. ``exhausted``: no other chunks meet the filter.
+    Of each leg, the first ``enough`` such chunks are found, so that all pages are cut from the same scores, or all
+    among its first ``most`` chunks. ``said`` are the phrases that a chunk must contain. ``by_word`` is a request that
+    finds all chunks with a word; None: the index can't tell. ``exhausted``: no other chunks meet the filter.
     """
 
     def __init__(

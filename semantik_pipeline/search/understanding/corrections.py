@@ -1,7 +1,7 @@
 """Corrects typing errors: words of the query that no document has, and that resemble a word that a document has.
 
-Corrections don't leak words of documents that are not open to the caller: a caller with principals gets only corrections
-that stand in documents open to it, and only those documents decide whether a word is an error.
+Corrections don't leak words of documents that are not open to the caller: a caller with principals gets only
+corrections that stand in documents open to it, and only those documents decide whether a word is an error.
 """
 
 from __future__ import annotations
@@ -123,8 +123,8 @@ def _near(runtime: Runtime, generation_id: int, word: str) -> list[tuple[int, st
 
 
 def _resembling(runtime: Runtime, generation_id: int, word: str, way: dict[str, int]) -> Iterator[tuple[str, int]]:
-    """Yield all words that the ledger finds in this way. All pages are read: words that are open to the caller can be on
-    any of them."""
+    """Yield all words that the ledger finds in this way. All pages are read: words that are open to the caller can be
+    on any of them."""
     after = ""
     while True:
         page = runtime.ledger.resembling_words(

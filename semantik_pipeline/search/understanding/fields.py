@@ -1,4 +1,4 @@
-"""What ``field:value`` asks for, as conditions of the filter language. Pure; ``path:`` alone needs the ledger."""
+"""Turns ``field:value`` into conditions of the filter language. Pure; only ``path:`` needs the ledger."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from semantik_pipeline.spelling import forms
 
 Condition = dict[str, Any]
 
-#: Fields that stand for themselves, and beginnings of others: ``metadata.team``, ``entities.ORG``.
+#: The names of fields, and prefixes of further ones: ``metadata.team``, ``entities.ORG``.
 FIELDS = ("source", "type", "language", "path", "title", "author", "keyword", "after", "before")
 FAMILIES = ("metadata.", "entities.")
 
-#: Of these, a document has one value: given twice, either will do. Of others, all must be met.
+#: A document has one value of these fields, so if they are given twice, one must match. Of other fields, all must
+#: match.
 EITHER = frozenset({"source", "type", "language", "path"})
 
-#: Those that are met by words which BM25 reads with a chunk.
+#: Fields that match by words which BM25 indexes with a chunk.
 READ = frozenset({"title"})
 
-#: The one that is about documents' names, which the ledger knows and the index does not compare with patterns.
+#: The field with patterns of documents' paths. The ledger resolves them, because the index can't match patterns.
 PATH = "path"
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[a-z0-9]{2,8})*", re.IGNORECASE)
 _MEDIA_TYPE = re.compile(r"[a-z]+/[a-z0-9.+-]+", re.IGNORECASE)
 _INTEGER = re.compile(r"-?\d{1,18}")
-#: Up to here numbers with a point, which engines compare ranges with, tell each integer from the next one.
+#: Engines compare ranges as floating-point numbers, which represent each integer up to this one exactly.
 _EXACT = 2**53 - 1
 _YEAR_OR_MONTH = re.compile(r"\d{4}(-\d{2})?")
 _TOKEN = re.compile(r"[^\W_]")
 _UNQUOTED = re.compile(r"[A-Za-z0-9_-]+")
 
-#: Names that people give to what has several extensions, or another one.
+#: Common names of file types that have several extensions or another extension.
 TYPES = {
     "text": ("txt", "text"),
     "markdown": ("md", "markdown"),
@@ -49,12 +50,12 @@ TYPES = {
     "typescript": ("ts", "tsx"),
 }
 
-#: Where connectors say who wrote a document.
+#: The payload fields where connectors put a document's author.
 AUTHORS = ("metadata.author", "metadata.authors", "metadata.commit_author", "metadata.from")
 
 
 def condition_of(name: str, value: str) -> Condition | None:
-    """The condition of a field with this value; None for a value that the field can't have."""
+    """Return the condition for a field and a value; None if the field can't have the value."""
     for family, made in _FAMILY.items():
         if name.startswith(family):
             return made(name, value)
@@ -62,12 +63,12 @@ def condition_of(name: str, value: str) -> Condition | None:
 
 
 def wanted(name: str) -> str:
-    """What the values of a field look like, for who gave another one."""
+    """Return a description of the values that a field takes, for a warning."""
     return _WANTED.get(name, "words")
 
 
 def phrase(keys: tuple[str, ...], words: str) -> Condition:
-    """One of the keys holds these words in this order, in whatever Unicode form."""
+    """Return the condition that one of the keys contains these words in this order, in any Unicode form."""
     found = [{"key": key, "match": {"phrase": form}} for key in keys for form in forms(words)]
     return found[0] if len(found) == 1 else {"should": found}
 
@@ -116,14 +117,14 @@ def _time(bound: str) -> Callable[[str], Condition | None]:
 
 
 def _metadata(name: str, value: str) -> Condition | None:
-    """Exactly this value: the text, and the number, or true or false, that it may stand for."""
+    """Return the condition for exactly this value: as text, and as the number or boolean that it may represent."""
     name = _key(name)
     if not is_key(name):
         return None
     conditions: list[Condition] = [{"key": name, "match": {"value": form}} for form in forms(value)]
     if _INTEGER.fullmatch(value):
         conditions.append({"key": name, "match": {"value": int(value)}})
-        if abs(int(value)) <= _EXACT:  # engines match 5 with no 5.0
+        if abs(int(value)) <= _EXACT:  # a match with 5 does not find 5.0
             conditions.append({"key": name, "range": {"gte": int(value), "lte": int(value)}})
     elif value.lower() in ("true", "false"):
         conditions.append({"key": name, "match": {"value": value.lower() == "true"}})
@@ -138,7 +139,7 @@ def _entities(name: str, value: str) -> Condition | None:
 
 
 def _key(name: str) -> str:
-    """The name as a payload's key: parts with letters of other alphabets stand in quotes there."""
+    """Return the name as a key of a payload, with quotes around parts that have other letters than ASCII."""
     return ".".join(part if not part or _UNQUOTED.fullmatch(part) else f'"{part}"' for part in name.split("."))
 
 

@@ -1,4 +1,4 @@
-"""What a query says beside its words, as values: conditions for the filter, and the text that is left. Pure."""
+"""Interprets a query: conditions for the filter, and the text that is left. Pure."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from semantik_pipeline.search.understanding.fields import (
 )
 from semantik_pipeline.search.understanding.syntax import Part, read
 
-#: Where a phrase may stand: in a chunk, in its document's title, in the headings above it. BM25 reads the same.
+#: Where a phrase is looked for: in a chunk, its document's title, and the headings above it. BM25 indexes the same.
 WHERE = ("text", "title", "section")
 
-#: Phrases, words that must not be there, and fields of one query; more are text. Each is asked of every chunk.
+#: The maximum of phrases, exclusions and fields in one query; further ones are read as text. Each is checked for every
+#: chunk.
 MOST = 24
 
 
 @dataclass(frozen=True, kw_only=True)
 class FieldFilter:
-    """``field:value``; ``excluded``: ``-field:value``."""
+    """A ``field:value`` of the query, or if ``excluded`` a ``-field:value``."""
 
     field: str
     value: str
@@ -36,11 +37,12 @@ class FieldFilter:
 
 @dataclass(frozen=True, kw_only=True)
 class Interpretation:
-    """``text`` is what the legs and the reranker are asked, phrases included; empty where there are only filters.
+    """An interpreted query.
 
-    ``must`` and ``must_not`` are conditions that the query added to the filter; of these, ``read`` and ``not_read`` are met
-    or not by what a chunk says, and ``said`` are the words that ``read`` asks for. ``paths`` and ``not_paths`` are patterns
-    that the ledger has yet to resolve. ``corrections`` maps words of the query that nothing has to those that were meant.
+    ``text`` is the text for the legs and the reranker, with the phrases; empty if there are only filters. ``must`` and
+    ``must_not`` are the query's conditions on fields. ``read`` and ``not_read`` are its conditions on what a chunk
+    contains, and ``said`` are the words that ``read`` requires. ``paths`` and ``not_paths`` are patterns that are not
+    resolved yet. ``corrections`` maps misspelled words to their corrections.
     """
 
     text: str
@@ -58,7 +60,7 @@ class Interpretation:
     warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, for who asked."""
+        """Return the parts that the caller gets, as JSON values."""
         filters = [{"field": one.field, "value": one.value, "excluded": one.excluded} for one in self.filters]
         return {
             "text": self.text,
@@ -70,7 +72,7 @@ class Interpretation:
 
 
 def meaning(query: str) -> Interpretation:
-    """What the query says. Nothing is an error: a field with a value that it can't have is text, and a warning."""
+    """Interpret the query. Never raises: a field with an invalid value is read as text, with a warning."""
     parts, conditions, warnings = _checked(query)
     special = [part for part in parts if part.kind != "text"]
     if not special:
@@ -100,7 +102,7 @@ def meaning(query: str) -> Interpretation:
 
 
 def _checked(query: str) -> tuple[list[Part], dict[int, Condition], list[str]]:
-    """The parts, those that can't be meant as text; conditions of fields by place; what there is to say."""
+    """Return the parts, invalid ones as text; the conditions of fields by place among the parts; and warnings."""
     parts: list[Part] = []
     conditions: dict[int, Condition] = {}
     warnings: list[str] = []
@@ -124,7 +126,7 @@ def _checked(query: str) -> tuple[list[Part], dict[int, Condition], list[str]]:
 def narrowed(
     filter: dict[str, Any] | None, interpretation: Interpretation, *, read: bool = True
 ) -> dict[str, Any] | None:
-    """The filter, and what the query says beside; without what chunks must say, and must not, unless ``read``."""
+    """Return the filter with the query's conditions; without ``read``, not with those on what chunks contain."""
     must = [*interpretation.must, *(interpretation.read if read else ())]
     must_not = [*interpretation.must_not, *(interpretation.not_read if read else ())]
     if not must and not must_not:
@@ -134,7 +136,7 @@ def narrowed(
 
 
 def _joined(conditions: list[tuple[str, Condition]]) -> list[Condition]:
-    """All of them; of a field that has one value, either of those that were named."""
+    """Return the conditions, those of a field in EITHER joined to alternatives."""
     by_field: dict[str, list[Condition]] = {}
     for name, condition in conditions:
         by_field.setdefault(name, []).append(condition)

@@ -1,4 +1,4 @@
-"""The step of a search that finds out what its query means."""
+"""The interpretation step of a search, which needs the ledger and the index."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Documents that a ``path:`` may stand for, or leave out.
+#: The maximum of documents that a ``path:`` may match; if it matches more, the maximum that it may leave out.
 MOST_DOCUMENTS = 50_000
 
 
 def interpret(runtime: Runtime, view: SearchView, query: SearchQuery, plan: SearchPlan) -> SearchPlan:
-    """The plan with what the ledger and the index know: which documents a ``path:`` means, which words are typing errors.
+    """Return the plan with patterns of paths resolved to documents, and typing errors corrected.
 
-    Raises UsageError for patterns of paths that tell too little apart.
+    Raises UsageError for a ``path:`` that both matches and leaves out more than MOST_DOCUMENTS documents.
     """
     interpretation = plan.interpretation
     if interpretation is None:
@@ -42,19 +42,19 @@ def interpret(runtime: Runtime, view: SearchView, query: SearchQuery, plan: Sear
     kept = (*interpretation.phrases, *interpretation.excluded)
     try:
         found = corrections(runtime, view, plan.text, kept=kept, filter=plan.filter, principals=plan.principals)
-    except PipelineError as error:  # what was typed can be asked all the same
+    except PipelineError as error:  # the search works without corrections
         log.warning("Typos of a query could not be corrected: %s", error)
         return replace(plan, warnings=[*plan.warnings, "typos could not be corrected"])
     if not found:
         return plan
     meant = corrected(plan.text, found)
     known = replace(interpretation, text=meant, corrections=found)
-    # The words as they were typed stay: who typed them may have meant them.
+    # BM25 searches the words as typed, too: they may have been meant.
     return replace(plan, interpretation=known, text=meant, words=" ".join([meant, *found]))
 
 
 def filters(query: SearchQuery, interpretation: Interpretation) -> dict[str, Any]:
-    """The plan's ``filter``, and the ``loose`` one, which leaves out what chunks must say."""
+    """Return the plan's ``filter``, and the ``loose`` one without the conditions on what chunks contain."""
     return {
         "filter": permitted(narrowed(query.filter, interpretation), query.principals),
         "loose": permitted(narrowed(query.filter, interpretation, read=False), query.principals),
@@ -64,7 +64,7 @@ def filters(query: SearchQuery, interpretation: Interpretation) -> dict[str, Any
 def _resolved(
     runtime: Runtime, view: SearchView, interpretation: Interpretation, principals: Collection[str] | None
 ) -> Interpretation:
-    """With conditions in the place of patterns of paths."""
+    """Return the interpretation with patterns of paths replaced by conditions on document ids."""
     must, must_not = list(interpretation.must), list(interpretation.must_not)
     for patterns, conditions, others in (
         (interpretation.paths, must, must_not),

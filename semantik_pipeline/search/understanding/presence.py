@@ -1,7 +1,7 @@
-"""Whether words stand in what a caller may see, as the index and the ledger say. Nothing else is told of them.
+"""Finds out whether words stand in what is open to a caller, by the index and the ledger.
 
-The BM25 leg is asked for a word alone: it finds the word by its stem in no time, however large the index is, with the
-filter inside the engine. What it finds is looked at, for the word itself must be there, and held against the ledger.
+A request to the BM25 leg with a single word finds the word's stem quickly in an index of any size, with the filter
+applied in the engine. The chunks found are then checked for the word itself, and against the ledger.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from semantik_pipeline.ledger.catalog.collections import SearchView
     from semantik_pipeline.runtime import Runtime
 
-#: Chunks that are looked at for one word, or language.
+#: Chunks that are read for one word, or one language.
 LOOKED = 8
 
 
 def word_leg(runtime: Runtime, view: SearchView, *, filter: dict[str, Any] | None, limit: int) -> SearchRequest | None:
-    """A request that finds chunks by words, whose text is to be given; None for an index without a BM25 leg."""
+    """Return a request that finds chunks by words, without its ``text``; None for an index without a BM25 leg."""
     sparse = view.config.get("sparse", {})
     if sparse is None or sparse.get("plugin"):
         return None
@@ -33,7 +33,7 @@ def word_leg(runtime: Runtime, view: SearchView, *, filter: dict[str, Any] | Non
 
 
 def stop_words(runtime: Runtime, index: str | None, words: Collection[str], languages: Sequence[str] = ()) -> set[str]:
-    """Those of the words that the BM25 leg leaves out, of the index's own language or one of these."""
+    """Return the words that the BM25 leg ignores: stop words of the index's own language or of these languages."""
     if not words:
         return set()
     return runtime.host.call(runtime.store.stop_words, index, list(words), languages=list(languages))
@@ -41,14 +41,15 @@ def stop_words(runtime: Runtime, index: str | None, words: Collection[str], lang
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """Of a word: chunks that may be shown and have it, of those that were looked at, and a document that has it."""
+    """What was found for a word: how many of the chunks that were read contain it and may be shown, and the ledger's id
+    of a document with it."""
 
     exact: int = 0
     document_id: int | None = None
 
 
 class Presence:
-    """What of one generation's index meets ``filter`` and is open to ``principals`` (None: all of it)."""
+    """The part of one generation's index that meets ``filter`` and is open to ``principals`` (None: no limit)."""
 
     def __init__(
         self,
@@ -65,17 +66,17 @@ class Presence:
 
     @property
     def can_tell(self) -> bool:
-        """Whether there is an index, and it has a BM25 leg."""
+        """Whether there is an index with a BM25 leg. Without it, the other methods can't be used."""
         return self._leg is not None
 
     def of(self, words: Sequence[str]) -> dict[str, Seen]:
-        """What is seen of each of these words."""
+        """Return what was found for each of the words."""
         found = self._search(list(words), LOOKED, with_payload=True)
         ids = self._shown([point for points in found for point in points])
         return {word: _seen(word, points, ids) for word, points in zip(words, found, strict=True)}
 
     def related(self, words: Sequence[str]) -> set[str]:
-        """Those of these words of whose stem something that may be shown has a word."""
+        """Return the words whose stem occurs in a chunk that may be shown."""
         found = self._search(list(words), LOOKED, with_payload=False)
         ids = list({point.id for points in found for point in points})
         if not ids:
@@ -87,14 +88,17 @@ class Presence:
         return {word for word, points in zip(words, found, strict=True) if any(one.id in there for one in points)}
 
     def best_scores(self, texts: Sequence[str]) -> list[float]:
-        """For each text the BM25 score of what fits it best, in the same terms; 0 if nothing does."""
+        """Return the BM25 score of the best chunk for each text; 0 if there is none. The scores are comparable."""
         found = self._search(list(texts), 1, with_payload=False)
         return [points[0].score if points else 0.0 for points in found]
 
     def common(self, words: Collection[str]) -> set[str]:
-        """Those of the words that BM25 leaves out, of the index's own language or that of a chunk that may be shown: they
-        stand everywhere, and looking for one that stands nowhere after all would be to read every text."""
-        assert self._leg is not None  # callers have looked whether it can tell
+        """Return the words that are stop words of the index's own language, or of the language of a chunk that may be
+        shown.
+
+        Stop words stand nearly everywhere. BM25 can't find them, so to check one, every text would have to be read.
+        """
+        assert self._leg is not None  # callers check can_tell
         found = stop_words(self._runtime, self._index, words)
         for language in self._leg.languages:
             more = stop_words(self._runtime, self._index, set(words) - found, [language])
@@ -103,17 +107,20 @@ class Presence:
         return found
 
     def documents(self, words: Sequence[str]) -> dict[str, int]:
-        """For each word that something has, a document that has it; none for stop words, which BM25 leaves out."""
+        """Return, for each word that a document has, the ledger id of one. Stop words have none: BM25 skips them."""
         seen = self.of(words) if self.can_tell else {}
         return {word: one.document_id for word, one in seen.items() if one.document_id is not None}
 
     def _search(self, texts: list[str], limit: int, *, with_payload: bool) -> list[list[ScoredPoint]]:
-        assert self._leg is not None  # callers have looked whether it can tell
+        assert self._leg is not None  # callers check can_tell
         asked = [replace(self._leg, text=text, limit=limit, with_payload=with_payload) for text in texts]
         return self._runtime.host.call(self._runtime.store.search, self._index, asked) if asked else []
 
     def _speaks(self, language: str) -> bool:
-        """Whether a chunk of this language may be shown. One of the first few will do: it is asked for each language."""
+        """Return whether one of the first LOOKED chunks of this language may be shown.
+
+        It does not look further, because it is called for each language.
+        """
         spoken = {"key": "language", "match": {"value": language}}
         only = {"must": [spoken, *([self._filter] if self._filter else [])]}
         call, store = self._runtime.host.call, self._runtime.store
@@ -121,7 +128,7 @@ class Presence:
         return bool(self._shown(page))
 
     def _shown(self, points: Sequence[ScoredPoint | StoredPoint]) -> set[str]:
-        """The ids of the points that may be shown."""
+        """Return the ids of the points that may be shown."""
         return {point.id for point in shown(self._runtime, self._view.generation_id, points, self._principals)}
 
 

@@ -1,6 +1,6 @@
 """The syntax of queries: ``"a phrase"``, ``-word``, ``-"a phrase"``, ``field:value``, ``-field:value``. Pure.
 
-Whatever is none of these is text, as it stands: nothing is an error here, and no field is known by its values.
+Everything else is text. Nothing is an error here, and the values of fields are not checked.
 """
 
 from __future__ import annotations
@@ -10,26 +10,29 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-#: What opens a phrase, and what closes it.
+#: Opening quotes of a phrase -> closing quotes.
 QUOTES = {'"': '"', "“": "”", "„": "“"}
 
-#: Characters between them, at most; what is longer is text.
+#: The maximum of characters between the quotes; anything longer is text.
 LONGEST_PHRASE = 400
 
 _SPACE = re.compile(r"\s*")
 _PLAIN = re.compile(r"\S+")
-#: A name, a colon, and something that makes it neither ``std::vector`` nor ``http://``.
+#: A name and a colon. What follows rules out ``std::vector`` and ``http://``.
 _FIELD = re.compile(r"([A-Za-z][\w.-]*):(?=[^\s:/]|/[^\s/])")
-#: What may be left out by a ``-`` before it: a word of two letters at least. ``-1`` is a number, ``-v`` an option.
+#: A word that a ``-`` before it excludes: it starts with two letters, because ``-1`` is a number and ``-v`` an option.
 _WORD = re.compile(r"[^\W\d_]{2}[^\s\"]*")
-#: A run of letters and digits: what engines match.
+#: A letter or digit. Engines match only those.
 _TOKEN = re.compile(r"[^\W_]")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A piece of a query. ``kind`` text: as it stands; phrase: a phrase, or (only ``negated``) a word; field: ``name``
-    and ``value``. ``negated``: what must not be there. ``raw`` is how it was written."""
+    """A part of a query, written as ``raw``.
+
+    Its ``kind`` is ``text``, ``phrase`` (a phrase, or if ``negated`` also a word) or ``field`` (``name`` and
+    ``value``). ``negated``: a hit must not have it.
+    """
 
     kind: Literal["text", "phrase", "field"]
     value: str
@@ -38,24 +41,27 @@ class Part:
     negated: bool = False
 
     def as_text(self) -> Part:
-        """The same, taken for text."""
+        """Return the part as text."""
         return Part(kind="text", value=self.raw, raw=self.raw)
 
 
 def read(query: str, fields: Collection[str], families: Collection[str] = ()) -> list[Part]:
-    """The parts of a query, in order. A name is a field if it is among ``fields``, in whatever case, or if it begins with
-    one of ``families``, which end in a dot. Never raises; takes time in proportion to the query's length.
+    """Return the parts of a query, in order.
+
+    A name is a field if it is among ``fields``, in any case, or starts with one of the ``families``, which end in a
+    dot. Never raises. Takes time proportional to the query's length.
     """
     parts: list[Part] = []
     at = 0
-    while (at := _SPACE.match(query, at).end()) < len(query):  # type: ignore[union-attr]  # it matches nothing at all, too
+    # The pattern always matches, if only the empty string.
+    while (at := _SPACE.match(query, at).end()) < len(query):  # type: ignore[union-attr]
         part, at = _part(query, at, fields, families)
         parts.append(part)
     return parts
 
 
 def written(parts: Collection[Part]) -> str:
-    """A query that reads as these parts."""
+    """Return a query that consists of these parts."""
     return " ".join(part.raw for part in parts)
 
 
@@ -77,7 +83,7 @@ def _part(query: str, at: int, fields: Collection[str], families: Collection[str
 
 
 def _quoted(query: str, at: int) -> tuple[str, int] | None:
-    """What stands in the quotes that open here, and where it ends; None for quotes that hold no word, or don't end."""
+    """Return the text in the quotes that open at ``at``, and their end; None if they contain no word or don't close."""
     closing = QUOTES.get(query[at : at + 1])
     if closing is None:
         return None
@@ -89,7 +95,7 @@ def _quoted(query: str, at: int) -> tuple[str, int] | None:
 
 def _plain(query: str, at: int) -> tuple[str, int]:
     found = _PLAIN.match(query, at)
-    assert found is not None  # where no space is, something stands
+    assert found is not None  # there is no space at this position
     return found[0], found.end()
 
 
