@@ -79,7 +79,7 @@ def _show_owner(console: Console, owner: dict[str, Any] | None, server: str | No
     )
 
 
-def _show_workers(console: Console, workers: list[dict[str, Any]], *, fleet: bool, server: str | None) -> None:
+def _show_workers(console: Console, workers: list[dict[str, Any]], *, fleet: bool, server: str | None = None) -> None:
     up = [worker for worker in workers if worker["state"] != "stopped"]
     if not up:
         if fleet:
