@@ -258,6 +258,29 @@ def test_retry_runs_quarantined_documents_again_and_is_degraded_as_long_as_they_
     assert set(mended.stages().values()) == {"indexed"}
 
 
+@pytest.mark.parametrize("incremental", [False, True])
+def test_a_retry_counts_what_it_reads_again_and_the_documents_it_takes_up(make_pipeline, tmp_path, incremental):
+    """``good`` is read only once. The retry reads ``part`` again; an incremental run names no document of it."""
+    given = {"good": {"g1": "one", "g2": "two"}, "part": {"p1": "three", "p2": "four", "p3": "five"}}
+    options = {"good": {}, "part": {"fail_fetch": {"p3": "unreadable"}, "incremental": incremental}}
+    requests = [
+        SourceRequest(connector="fake-connector", name=name, config={"documents": texts, **options[name]})
+        for name, texts in given.items()
+    ]
+    pipeline = make_pipeline()
+    first = pipeline.index(*requests, run=False)["id"]
+    pipeline.run("sync", "chunk", "extract")
+    operations.cancel(pipeline.runtime, first)
+    pipeline.run()
+    again = operations.retry(pipeline.runtime, first)
+    pipeline.run()
+    result = pipeline.result(again)
+    assert [source["source"] for source in shown(pipeline, again)["sources"]] == ["part"]
+    kinds = ("new", "changed", "unchanged", "skipped")
+    assert result["documents"]["seen"] == sum(result["documents"][kind] for kind in kinds) == 5
+    assert (result["chunks"]["total"], set(pipeline.stages().values())) == (4, {"indexed", "quarantined"})
+
+
 def test_what_another_operation_waits_for_is_not_parked(make_pipeline, site):
     pipeline = make_pipeline()
     first = half_way(pipeline, site)

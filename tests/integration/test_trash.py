@@ -225,7 +225,9 @@ def test_a_source_comes_back_with_the_documents_that_went_with_it(make_pipeline,
     assert find_source(pipeline)["documents"] == 4
     again = trash.restore_source(pipeline.runtime, find_source(pipeline))
     ticks(pipeline)
-    assert pipeline.result(again)["outcome"] == "succeeded"
+    result = pipeline.result(again)
+    assert (result["outcome"], result["chunks"]["total"]) == ("succeeded", 4)
+    assert (result["documents"]["seen"], result["documents"]["unchanged"]) == (4, 4)
     assert {name for name, _, _ in hits(pipeline, "text")} == before - {sorted(before)[0]}
     assert in_trash(pipeline) == {"documents": [sorted(before)[0]]}
     back = shown(pipeline)

@@ -24,9 +24,6 @@ from semantik_pipeline.ledger.tables import (
     work,
 )
 
-#: Kinds of the items of pushed documents, which no source of the operation names.
-GIVEN = ("new", "changed", "unchanged")
-
 #: Key in the ``detail`` of an operation that could not continue although none of its sources failed: the reason.
 FAILURE = "failure"
 
@@ -34,7 +31,7 @@ FAILURE = "failure"
 #: document.
 NOT_READ = "(could not be read)"
 
-#: The kind of items whose points are written again for new principals. No run of the operation names them.
+#: The kind of items whose points are written again for new principals.
 PERMITTED = "permitted"
 
 
@@ -59,8 +56,10 @@ def outcome(tx: Transaction, operation_id: int, counted: dict[str, Any]) -> str:
 def counts(tx: Transaction, operation_id: int) -> dict[str, Any]:
     """Numbers of documents and chunks of an operation.
 
-    ``documents``: ``seen`` = new + changed + unchanged + skipped. Its ``quarantined`` counts documents among these. An
-    operation without sources (a rerun, a restore, a repair) has seen all of its documents.
+    ``documents``: ``seen`` = new + changed + unchanged + skipped. Its ``quarantined`` counts documents among these. A
+    sync has seen the documents that its runs named, so these counts add up to what its connectors emitted. Any other
+    operation (a retry, a restore, a push, a repair) has also seen all of its items, even if it reads no source, or if
+    its runs did not name them.
 
     ``superseded``: items of which another operation has a newer revision. ``cancelled``: documents that it parked;
     their chunks are not counted. ``unread``: documents that their sources could not read; their stored state stays.
@@ -68,9 +67,9 @@ def counts(tx: Transaction, operation_id: int) -> dict[str, Any]:
     source named. It decides the outcome. ``taken_over`` and ``errors``: messages.
     """
     total: Counter[str] = Counter()
-    lost, reads = 0, _reads(tx, operation_id)
+    lost, sync = 0, _is_sync(tx, operation_id)
     for row in _items(tx, operation_id):
-        seen = row.seen or not reads
+        seen = row.named or not sync
         total[row.category] += row.documents if seen or row.category == "deleted" else 0
         total["quarantined"] += row.quarantined if seen else 0
         lost += row.quarantined
@@ -101,14 +100,15 @@ def counts(tx: Transaction, operation_id: int) -> dict[str, Any]:
     }
 
 
-def _reads(tx: Transaction, operation_id: int) -> bool:
-    """Whether the operation has sources, rather than only items."""
-    mine = select(operation_sources.c.source_id).where(operation_sources.c.operation_id == operation_id)
-    return tx.execute(mine.limit(1)).first() is not None
+def _is_sync(tx: Transaction, operation_id: int) -> bool:
+    return tx.execute(select(operations.c.kind).where(operations.c.id == operation_id)).scalar_one() == "sync"
 
 
 def _items(tx: Transaction, operation_id: int) -> Any:
-    """Items counted by their result. Items that a newer revision has superseded are counted by their first kind."""
+    """Items counted by their result, and by whether the operation's run of their source ``named`` them.
+
+    Items that a newer revision has superseded are counted by their first kind.
+    """
     current = work.c.revision == operation_items.c.revision
     kind = operation_items.c.kind
     gone = case((current, documents.c.deleted_at.is_not(None)), else_=kind == "deleted")
@@ -120,19 +120,18 @@ def _items(tx: Transaction, operation_id: int) -> Any:
         else_="unchanged",
     )
     run, last = operation_sources.c.run, documents.c.seen_run
-    given = and_(operation_sources.c.source_id.is_(None), kind.in_(GIVEN)) | (kind == PERMITTED)
-    # below -run: a later run reported the document as gone
-    seen = case((or_(given, last >= run, last < -run), True), else_=False)
+    # below -run: a later run reported the document as gone. NULL: the operation has no run of the source.
+    named = case((or_(last >= run, last < -run), True), else_=False)
     parked = and_(current, work.c.held_by == operation_id, work.c.stage.in_(STAGES))
     query = (
         select(
             category.label("category"),
-            seen.label("seen"),
+            named.label("named"),
             func.count().label("documents"),
             _sum(case((and_(current, _in_quarantine()), 1), else_=0)).label("quarantined"),
             _sum(case((current, 0), else_=1)).label("superseded"),
             _sum(case((parked, 1), else_=0)).label("cancelled"),
-            _sum(case((and_(seen, kind != PERMITTED, current, unread()), 1), else_=0)).label("unread"),
+            _sum(case((and_(named, current, unread()), 1), else_=0)).label("unread"),
             _sum(case((parked, 0), (current, work.c.chunks), else_=0)).label("chunks"),
             _sum(case((parked | kind.in_(("unchanged", PERMITTED)), 0), (current, work.c.embedded), else_=0)).label(
                 "embedded"
@@ -149,7 +148,7 @@ def _items(tx: Transaction, operation_id: int) -> Any:
             ),
         )
         .where(operation_items.c.operation_id == operation_id)
-        .group_by(category, seen)
+        .group_by(category, named)
     )
     return tx.execute(query).all()
 
