@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from typing import TypeVar
@@ -22,7 +22,7 @@ def map_in_order(
     threads: int,
     size: Callable[[Item], int] = lambda item: 0,
     limit: int = 0,
-) -> Iterator[tuple[Item, Result]]:
+) -> Generator[tuple[Item, Result], None, None]:
     """Yield each item with ``function(item)``, in the order of ``items``, with up to ``threads`` calls at a time.
 
     With one thread, each call runs in the calling thread when its result is asked for. With more, ``items`` is read

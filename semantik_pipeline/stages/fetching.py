@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 #: Number of tries of one document within a slice before it counts as unread. The next sync tries it again.
 FETCHES = 3
 
-#: Bytes of documents that are fetched, or stored, concurrently. A larger document is handled alone.
+#: Bytes of documents that are fetched concurrently, and of bodies that are stored concurrently. A larger document is
+#: handled alone.
 BYTES = 64 * 2**20
 
 
@@ -53,9 +55,9 @@ def fetch_all(
 ) -> Iterator[tuple[Named, Fetched]]:
     """Fetch documents and store their bodies. Yields what became of each reference, in the order of ``wanted``.
 
-    As many fetches run concurrently as the connector allows (``FETCH_CONCURRENCY``), within :data:`BYTES`. ``wanted``
-    is read only as far as there is room, so a caller can end it early. The first error stops all further fetches; it is
-    raised after the running ones have ended.
+    As many fetches run concurrently as the connector allows (``FETCH_CONCURRENCY``), within :data:`BYTES`, and as many
+    bodies are stored meanwhile as the blobs allow. ``wanted`` is read only as far as there is room, so a caller can end
+    it early. The first error stops all further fetches; it is raised after the running ones have ended.
     """
 
     def read(named: Named) -> _Unstored | Fetched:
@@ -69,22 +71,15 @@ def fetch_all(
         hold.touch()
         return found.arrival
 
-    threads = connector.FETCH_CONCURRENCY
-    if threads > 1:
-        unknown = BYTES // threads
+    threads, bodies = max(1, connector.FETCH_CONCURRENCY), runtime.blobs.concurrency
 
-        def declared(named: Named) -> int:
-            return named[1].size or unknown
+    def declared(named: Named) -> int:
+        return named[1].size or BYTES // threads
 
-        def both(named: Named) -> Fetched:
-            return store((named, read(named)))
-
-        yield from map_in_order(both, wanted, threads=threads, size=declared, limit=BYTES)
-        return
-    # One at a time and in order, as the connector expects; the next one is fetched while bodies are stored.
-    documents = ((named, read(named)) for named in wanted)
-    stored = map_in_order(store, documents, threads=runtime.blobs.concurrency, size=_size, limit=BYTES)
-    yield from ((named, fetched) for (named, _), fetched in stored)
+    fetched = map_in_order(read, wanted, threads=threads, size=declared, limit=BYTES)
+    with closing(fetched):  # so that nothing is being fetched after an error of the blobs
+        for (named, _), outcome in map_in_order(store, fetched, threads=bodies, size=_size, limit=BYTES):
+            yield named, outcome
 
 
 @dataclass(frozen=True, kw_only=True)
