@@ -127,19 +127,25 @@ def restore(context: typer.Context, uris: NamesArgument = None, collection: Coll
     call = begin(context)
     from semantik_pipeline import trash
     from semantik_pipeline.errors import UsageError
-    from semantik_pipeline.ledger.retention import trash_contents as ledger
+    from semantik_pipeline.ledger.retention import trash_contents
 
     if not uris:
         raise UsageError("No document is named.", "`semantik trash` lists what you can restore.")
 
     def choose(tx: Transaction) -> list[dict[str, Any]]:
-        return [row for name in uris for row in ledger.find_documents(tx, name, collection=collection)]
+        return _named(tx, uris, collection, find=trash_contents.find_documents)
 
     return _change(call, choose, trash.restore_documents, "restored")
 
 
-def _named(tx: Transaction, names: list[str], collection: str | None) -> list[dict[str, Any]]:
-    """Return the documents with these names.
+def _named(
+    tx: Transaction,
+    names: list[str],
+    collection: str | None,
+    *,
+    find: Callable[..., list[dict[str, Any]]] | None = None,
+) -> list[dict[str, Any]]:
+    """Return the documents with these names. ``find`` looks them up (None: ``document_reports.find_documents``).
 
     Raises UsageError for an unknown name, and for a path suffix that several documents share.
     """
@@ -150,9 +156,10 @@ def _named(tx: Transaction, names: list[str], collection: str | None) -> list[di
 
     if collection is not None:
         collections.get_collection(tx, collection)
+    find = find or document_reports.find_documents
     found = []
     for name in names:
-        rows = document_reports.find_documents(tx, [name], collection=collection)
+        rows = find(tx, [name], collection=collection)
         ids = sorted({row["document"] for row in rows})
         if len(ids) > 1:
             some = ", ".join(place(one) for one in ids[:5])

@@ -47,7 +47,7 @@ def drop(pipeline, *names: str, **options: Any) -> None:
 
 def restore(pipeline, name: str) -> dict[str, Any]:
     with pipeline.runtime.ledger.read() as tx:
-        found = trash_contents.find_documents(tx, name)
+        found = trash_contents.find_documents(tx, [name])
     operation = trash.restore_documents(pipeline.runtime, found)
     pipeline.run()
     return pipeline.result(operation)

@@ -87,13 +87,15 @@ def drop(call: Invocation, client: Client, *, uris: list[str] | None, collection
 def restore(call: Invocation, client: Client, *, uris: list[str] | None, collection: str | None) -> int:
     if not uris:
         raise UsageError("No document is named.", "`semantik trash` lists what you can restore.")
+    if collection is not None:
+        client.collections.show(collection)  # raises if there is no such collection
     there = trashed(client, collection=collection)["documents"]
     rows: list[Any] = []
     for uri in uris:
         found = _matching(there, uri)
         if not found:
             raise NotFound(f"There is no document {uri!r} in the trash.", "`semantik trash` lists its contents.")
-        rows += found
+        rows += _only(uri, found)
     return _change(
         call, client, rows, lambda _, mine: [client.documents.restore(row["id"]) for row in mine], "restored"
     )
@@ -111,14 +113,19 @@ def named(client: Client, names: Sequence[str], collection: str | None) -> list[
         found: list[Any] = [*client.documents.each(collection=collection, document=name)]
         if not found:
             found = _matching([*client.documents.each(collection=collection, name=name, limit=PAGE)], name)
-        ids = sorted({row["document"] for row in found})
         if not found:
             raise NotFound(f"There is no document {name!r}.", "`semantik documents list` shows the names.")
-        if len(ids) > 1:
-            some = ", ".join(place(one) for one in ids[:5])
-            raise UsageError(f"{name!r} matches {len(ids)} documents: {some}.", "Give the full path of one of them.")
-        rows += found
+        rows += _only(name, found)
     return rows
+
+
+def _only(name: str, found: list[Any]) -> list[Any]:
+    """Return ``found``. Raises UsageError if ``name`` is a path suffix that several documents share."""
+    ids = sorted({row["document"] for row in found})
+    if len(ids) > 1:
+        some = ", ".join(place(one) for one in ids[:5])
+        raise UsageError(f"{name!r} matches {len(ids)} documents: {some}.", "Give the full path of one of them.")
+    return found
 
 
 def _matching(rows: list[Any], name: str) -> list[Any]:

@@ -128,11 +128,21 @@ def get_source(tx: Transaction, source_id: int, *, among: Collection[str] | None
     return rows[0]
 
 
-def find_documents(tx: Transaction, name: str, *, collection: str | None = None) -> list[dict[str, Any]]:
-    """Documents in the trash with this unique id or path, or with one that ends in ``/name``.
+def find_documents(tx: Transaction, names: list[str], *, collection: str | None = None) -> list[dict[str, Any]]:
+    """The documents in the trash with these unique ids, paths or ends of paths.
 
-    Raises NotFound if there is none.
+    Raises NotFound, naming the first name without a match.
     """
+    found = []
+    for name in names:
+        rows = _matching(tx, name, collection)
+        if not rows:
+            raise NotFound(f"There is no document {name!r} in the trash.", "`semantik trash` lists its contents.")
+        found += rows
+    return found
+
+
+def _matching(tx: Transaction, name: str, collection: str | None) -> list[dict[str, Any]]:
     exact = or_(documents.c.unique_id == name, documents.c.file_path == name)
     tail = or_(
         *(column.endswith(f"/{name}", autoescape=True) for column in (documents.c.unique_id, documents.c.file_path))
@@ -142,7 +152,7 @@ def find_documents(tx: Transaction, name: str, *, collection: str | None = None)
         rows = _rows(tx, query.where(collections.c.name == collection) if collection is not None else query)
         if rows:
             return rows
-    raise NotFound(f"There is no document {name!r} in the trash.", "`semantik trash` lists its contents.")
+    return []
 
 
 def find_source(tx: Transaction, name: str) -> dict[str, Any]:

@@ -46,6 +46,11 @@ def test_a_name_that_several_documents_end_in(cli, tmp_path):
     cli("index", tmp_path / "two")
     refused(cli("documents", "drop", "same.txt"), 2, "a/same.txt", "b/same.txt")
     assert cli("documents", "show", "a/same.txt").code == 0
+    assert cli("documents", "drop", "a/same.txt", "b/same.txt").code == 0
+    refused(cli("documents", "restore", "same.txt"), 2, "a/same.txt", "b/same.txt")
+    refused(cli("documents", "restore", "a/same.txt", "--collection", "nope"), 2, "'nope'", "default")
+    restored = cli("documents", "restore", "a/same.txt", "--json")
+    assert (restored.code, restored.json()["restored"]) == (0, 1)
 
 
 @pytest.mark.parametrize("command", [("plugins", "show"), ("plugins", "enable"), ("plugins", "health")])

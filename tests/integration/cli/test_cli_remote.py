@@ -249,6 +249,20 @@ def test_what_is_changed_by_a_server(served: Served, tmp_path: Path) -> None:
     assert "collections restore mine" in far("trash").out
 
 
+def test_a_server_restores_only_what_one_name_names(served: Served, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "two" / name).mkdir(parents=True)
+        (tmp_path / "two" / name / "same.txt").write_text(f"in {name}")
+    assert served.here("index", tmp_path / "two", "--collection", "pairs").code == 0
+    assert served.here("documents", "drop", "a/same.txt", "b/same.txt").code == 0
+    both = served.here("documents", "restore", "same.txt")
+    assert (both.code, "a/same.txt" in both.err, "b/same.txt" in both.err) == (2, True, True)
+    nowhere = served.here("documents", "restore", "a/same.txt", "--collection", "nope")
+    assert (nowhere.code, "'nope'" in nowhere.err) == (2, True)
+    restored = served.here("documents", "restore", "a/same.txt", "--json")
+    assert (restored.code, restored.json()["restored"]) == (0, 1)
+
+
 def test_the_example_of_the_page_runs(served: Served) -> None:
     page = (Path(__file__).parents[3] / "docs" / "api.md").read_text("utf-8").partition("## The Python client")[2]
     told: dict[str, Any] = {"url": served.url, "key": served.key}
