@@ -42,7 +42,14 @@ class Match:
     operand: Any
 
 
+@dataclass(frozen=True, kw_only=True)
 class _Bounded:
+    key: str
+    gt: float | datetime | None = None
+    gte: float | datetime | None = None
+    lt: float | datetime | None = None
+    lte: float | datetime | None = None
+
     @property
     def bounds(self) -> dict[str, Any]:
         """The given bounds by name: ``gt``, ``gte``, ``lt``, ``lte``."""
@@ -53,12 +60,6 @@ class _Bounded:
 class Range(_Bounded):
     """Some value at ``key`` lies within all the given bounds: numbers, or aware datetimes."""
 
-    key: str
-    gt: float | datetime | None = None
-    gte: float | datetime | None = None
-    lt: float | datetime | None = None
-    lte: float | datetime | None = None
-
     @property
     def temporal(self) -> bool:
         return any(isinstance(bound, datetime) for bound in self.bounds.values())
@@ -66,13 +67,7 @@ class Range(_Bounded):
 
 @dataclass(frozen=True, kw_only=True)
 class ValuesCount(_Bounded):
-    """The number of values at ``key``: an array's length, 1 for anything else, 0 for nothing."""
-
-    key: str
-    gt: int | None = None
-    gte: int | None = None
-    lt: int | None = None
-    lte: int | None = None
+    """The number of values at ``key`` (an array's length, 1 for others, 0 for none) lies within the integer bounds."""
 
 
 @dataclass(frozen=True, kw_only=True)
