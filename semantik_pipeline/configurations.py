@@ -40,6 +40,9 @@ AT_ONCE = ("default_reranker", "search")
 #: The plugin for ``sparse.model`` if the configuration names no other one.
 SPARSE_ENCODER = "learned-sparse"
 
+#: Maximum length of a search's chain of each kind. All rerankers share one deadline, which is too short for more.
+LONGEST_CHAIN = {"rerankers": 4, "postprocessors": 8}
+
 #: Maximum number of times that a title or heading may count among the words of each chunk.
 MOST_WEIGHT = 20
 
@@ -256,10 +259,11 @@ def _check_search(search: Mapping[str, Any]) -> None:
     known = get_args(Fusion)
     if search.get("fusion") is not None and search["fusion"] not in known:
         raise UsageError(f"There is no fusion {search['fusion']!r}.", f"Choose one of {', '.join(known)}.")
-    for name in ("rerankers", "postprocessors"):
+    for name, longest in LONGEST_CHAIN.items():
         chain = search.get(name)
-        if chain is not None and not isinstance(chain, list):
-            raise UsageError(f"search.{name} is not a list of plugins.", f'Write search.{name}=["ID"], in their order.')
+        if chain is not None and not (isinstance(chain, list) and len(chain) <= longest):
+            told = f"search.{name} is not a list of at most {longest} plugins."
+            raise UsageError(told, f'Write search.{name}=["ID"], in their order.')
         for choice in map(chosen_plugin, chain or ()):
             if not isinstance(choice.get("plugin"), str) or set(choice) - {"plugin", "options"}:
                 raise UsageError(

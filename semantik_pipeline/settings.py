@@ -145,7 +145,9 @@ class Search(Section):
     rerank_weight: float = Field(0.3, ge=0, le=1)
     rerank_deadline: float = Field(0.5, gt=0)  # seconds, for all rerankers together
     reranker: str | list[str] = "relevance-feedback"  # one, or several that run in order
-    postprocessors: list[str | dict[str, Any]] = ["highlight"]  # in order; ids, or {plugin, options}
+    postprocessors: list[str | dict[str, Any]] = Field(
+        ["highlight"], max_length=8
+    )  # in order; ids, or {plugin, options}
     postprocess_deadline: float = Field(2.0, gt=0)  # seconds for all of them
     spelling_correction: bool = True  # typing errors in queries are corrected to words of the collection
     execution: Literal["local", "workers"] = "local"  # queries run in the process that receives them, or on workers

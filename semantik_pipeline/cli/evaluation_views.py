@@ -15,7 +15,7 @@ NAMES = {"ndcg@10": "nDCG@10", "recall@100": "Recall@100", "mrr@10": "MRR@10"}
 
 #: Legend below a table of ways.
 LEGEND = (
-    "* the default way. difference and p: nDCG@10 compared with it, by a paired randomisation test.\n"
+    "* the default way. difference and p: nDCG@10 compared with it, by a paired randomization test.\n"
     "better, worse: p is below 0.05, adjusted for the number of ways. p50: median time of a search, without a deadline."
 )
 

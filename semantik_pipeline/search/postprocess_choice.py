@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from semantik_pipeline.configurations import chosen_plugin
+from semantik_pipeline.configurations import LONGEST_CHAIN, chosen_plugin
 from semantik_pipeline.errors import UsageError
 
-#: The maximum number of postprocessors in a query's chain.
-MAX_CHAIN = 8
+MAX_CHAIN = LONGEST_CHAIN["postprocessors"]
 
 _LOOKS_LIKE = 'An entry is "ID", or {"plugin": "ID", "options": {}}; an empty list leaves all out.'
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from semantik_pipeline.configurations import LONGEST_CHAIN
 from semantik_pipeline.errors import UsageError
 
-#: The maximum of rerankers in a query's chain. They share one deadline, which is too short for more.
-MAX_CHAIN = 4
+MAX_CHAIN = LONGEST_CHAIN["rerankers"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -73,6 +73,7 @@ def test_parsers_and_extractors_are_reached_by_their_names() -> None:
         ("search.fusion=magic", "magic"),
         ("search.rerankers=one", "search.rerankers"),
         ("search.rerankers=[7]", "search.rerankers"),
+        ('search.rerankers=["a", "b", "c", "d", "e"]', "at most 4 plugins"),
         ('search.rerankers=["a", {"plugin": "b"}, {"plugin": "a", "options": {"n": 1}}]', "'a' twice"),
         ('search.postprocessors=[{"plugin": "group", "k": 2}]', "search.postprocessors"),
         ("search.limit=3", "search.limit"),

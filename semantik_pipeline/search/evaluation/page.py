@@ -44,7 +44,7 @@ def page(comparison: Comparison, title: str, svg: str) -> str:
 {rows}
 </tbody>
 </table>
-<p>p: a paired randomisation test of nDCG@10 against the default, adjusted for the number of ways.</p>
+<p>p: a paired randomization test of nDCG@10 against the default, adjusted for the number of ways.</p>
 </html>
 """
 
