@@ -15,11 +15,13 @@ from semantik_pipeline.generations import building
 from semantik_pipeline.ledger.catalog import collections as ledger_collections
 from semantik_pipeline.ledger.documents import document_reports
 from semantik_pipeline.ledger.generations import backfill, builds, switching
+from semantik_pipeline.ledger.ingestion import revisions
 from semantik_pipeline.ledger.operations import operation_reports
 from semantik_pipeline.ledger.queue import backlog
 from semantik_pipeline.ledger.queue import work as work_ledger
 from semantik_pipeline.ledger.tables import chunks, documents, embeddings, operation_items, work
 from semantik_pipeline.ledger.tables import generations as table
+from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on
 from semantik_pipeline.search import SearchQuery, search
 from semantik_pipeline.verification import verify
@@ -466,6 +468,28 @@ def test_an_empty_collection_and_documents_without_text_are_built_too(make_pipel
     assert result["documents"]["seen"] == 3
     assert (result["documents"]["skipped"], result["documents"]["quarantined"]) == (1, 1)
     json.dumps(result)
+
+
+def test_a_document_whose_content_is_not_stored_does_not_start_at_chunk(make_pipeline):
+    pipe = make_pipeline()
+    given = {"documents": dict.fromkeys(("lost", "read", "refused", "skipped", "unread"), "a text about leases")}
+    failing = {"refused": "permanent", "skipped": "skip", "unread": "unreadable"}
+    request = SourceRequest(connector="fake-connector", name="fake", config={**given, "fail_fetch": failing})
+    pipe.index(request)
+    with pipe.runtime.ledger.write() as tx:
+        lost = tx.execute(select(documents.c.id, documents.c.revision).where(documents.c.unique_id == "lost")).one()
+        revisions.forget_hint(tx, lost.id, lost.revision)  # as when an earlier build found its body missing
+    generations.reindex(pipe.runtime, "default", {"embedding.dimension": 32})
+    building.advance(pipe.runtime, seconds=5)
+    query = select(documents.c.unique_id, work.c.stage, work.c.reason, work.c.error["message"].as_string())
+    with pipe.runtime.ledger.read() as tx:
+        units = query.join(work, work.c.document_id == documents.c.id).where(work.c.generation_id == 2)
+        found = {name: (stage, reason or error or "") for name, stage, reason, error in tx.execute(units)}
+    assert {name: stage for name, (stage, _) in found.items()} == {
+        "lost": "quarantined", "read": "chunk", "refused": "quarantined", "skipped": "skipped", "unread": "quarantined",
+    }  # fmt: skip
+    assert found["lost"][1] == "Its stored body is missing. The next sync of its source fetches it."
+    assert "skip" in found["skipped"][1] and "permanent" in found["refused"][1] and "unreadable" in found["unread"][1]
 
 
 @both_ledgers

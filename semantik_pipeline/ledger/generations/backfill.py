@@ -16,12 +16,17 @@ from semantik_pipeline.ledger.tables import documents, work
 #: Documents in one batch, which is one transaction.
 BATCH = 500
 
+#: The error of a document that is indexed in the active generation, and whose stored body an earlier build did not find
+#: (``revisions.forget_hint``).
+LOST = {"type": "PermanentError", "message": "Its stored body is missing. The next sync of its source fetches it."}
+
 
 def step(tx: Transaction, build: Build) -> bool:
     """Create the units of the next batch of documents. Returns whether there may be more. Call with the build taken.
 
-    A document that arrived after the build began already has a unit, which is left as it is. A document that never had
-    a body (it could not be fetched, or there is nothing to index) starts in its final state: quarantined or skipped.
+    A document that arrived after the build began already has a unit, which is left as it is. A document without a
+    stored body (it could not be fetched, there is nothing to index, or its body was lost) starts in its final state:
+    quarantined or skipped.
     """
     after = build.progress.get("after", 0)
     columns = (documents.c.id, documents.c.source_id, documents.c.revision, documents.c.content_hash)
@@ -48,11 +53,11 @@ def step(tx: Transaction, build: Build) -> bool:
 
 def _unit(build: Build, document: Any, active: Any) -> Revision:
     values: dict[str, Any] = {}
-    if document.content_hash is None and active is not None:
-        if active.goal == "skipped":
+    if document.content_hash is None:
+        if active is not None and active.goal == "skipped":
             values = {"goal": "skipped", "reason": active.reason}
         else:
-            values = {"error": active.error or {"type": "PermanentError", "message": "It was never fetched."}}
+            values = {"error": (active and active.error) or LOST}
     return Revision(
         document_id=document.id,
         generation_id=build.generation_id,

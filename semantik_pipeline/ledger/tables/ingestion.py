@@ -58,7 +58,8 @@ documents = Table(
     reference("collections.id", index=True),
     Column("unique_id", Text, nullable=False),
     Column("revision", Integer, nullable=False),
-    Column("content_hash", Text, index=True),  # also the name of the raw blob; NULL: the content was never fetched
+    # also the name of the raw blob; NULL: the content was never fetched, or the blob was lost
+    Column("content_hash", Text, index=True),
     Column("change_hint", Text),
     Column("source_type", Text),
     Column("media_type", Text),
