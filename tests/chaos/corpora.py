@@ -1,4 +1,4 @@
-"""Corpora for the chaos tests: folders, JSON Lines files and sources of generated documents, and edits while they sync."""
+"""Corpora for the chaos tests: folders and sources of generated documents, and edits while they are synced."""
 
 from __future__ import annotations
 

@@ -44,8 +44,8 @@ UNSAVED, LATE = 3, 2
 class Fleet:
     """Workers, a scheduler and one client (``runtime``), all on the same servers.
 
-    ``urls`` has the URLs of ``database``, ``broker`` and ``qdrant``. ``deadline`` is the ``time.monotonic()`` after which
-    no operation is waited for. ``record(name, value)`` adds an entry to the test's line in the summary.
+    ``urls`` has the URLs of ``database``, ``broker`` and ``qdrant``. ``deadline`` is the ``time.monotonic()`` at
+    which waiting for an operation fails. ``record(name, value)`` adds an entry to the test's line in the summary.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class Fleet:
             return sum(row.state == "ready" for row in ledger_workers.living(tx))
 
     def names_of(self, pid: int) -> list[str]:
-        """Return the names under which a process has reported. It gets a new name each time it executes itself again."""
+        """Return the names under which a process has reported: one for each time that it executed its program."""
         with self.ledger.read() as tx:
             return [row.id for row in ledger_workers.list_workers(tx) if row.pid == pid]
 
@@ -226,7 +226,7 @@ class Fleet:
         self.unsaved += self._unsaved_by(worker, UNSAVED + LATE)
 
     def _unsaved_by(self, worker: subprocess.Popen[bytes], pools: int) -> int:
-        """Return how many texts a frozen worker may have embedded and not saved: at most so many pools of what it holds."""
+        """Return how many texts a frozen worker may have embedded and not saved: of what it holds, ``pools`` pools."""
         return min(chunks_at_embed(self.ledger, worker.pid), pools * self.largest_pool)
 
     @property

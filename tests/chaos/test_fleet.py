@@ -1,8 +1,8 @@
 """Long tests of a fleet under faults: workers die, hang and are replaced; brokers lose messages; servers go away.
 
-Each ends with the fleet's account (``account.py``): every document is accounted for, ledger and store agree
-point by point, nothing was embedded twice except pools in flight, and no attempt was charged to an innocent document.
-They run with `make chaos`; short tests that combine the same faults are in ``test_short_nights.py``.
+Each ends with the fleet's account (``account.py``): every document is accounted for, ledger and store agree point by
+point, nothing was embedded twice except pools in flight, and no attempt was charged to an innocent document. They run
+with `make chaos`; short tests that combine the same faults are in ``test_short_nights.py``.
 """
 
 from __future__ import annotations
@@ -141,7 +141,8 @@ def test_a_rolling_restart_with_a_changed_plugin_state(make_fleet, postgres_url,
     """
     fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
     fleet.start_scheduler()
-    fleet.configure(sleep_ms_per_text=SLOW)
+    # On a busy machine the restart takes a minute. The run must last longer.
+    fleet.configure(sleep_ms_per_text=4 * SLOW)
     fleet.start_supervisor("--profile", "all", "--processes", "2")
     fleet.wait_until_ready(2)
     operation = begin(fleet, make_corpus(tmp_path / "corpus", DOCUMENTS))

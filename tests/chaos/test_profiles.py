@@ -28,7 +28,7 @@ def answers(fleet, count: int) -> dict[int, dict[str, Any]]:
 
 @pytest.mark.slow
 def test_both_commands_start_the_worker_that_the_profile_describes(make_fleet, postgres_url, redis, qdrant):
-    """`celery -A workers.app worker` with SEMANTIK_WORKER_PROFILE, and `semantik worker --profile`, for each profile."""
+    """The commands are `celery -A workers.app worker` with SEMANTIK_WORKER_PROFILE, and `semantik worker --profile`."""
     fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
     ours = {fleet.start_worker(SEMANTIK_WORKER_PROFILE=profile).pid: profile for profile in PROFILES}
     for profile in PROFILES:
