@@ -108,7 +108,7 @@ def test_a_night_of_servers(own_postgres, make_fleet, unsteady, qdrant, tmp_path
 def newer_fakes(fleet) -> Path:
     """Return a folder with a newer release of the fleet's fakes, whose embedder gives other vectors.
 
-    The embedder declares this by its ``OUTPUT_VERSION``. It logs the texts that it embeds in the folder's ``newer.log``.
+    The embedder declares this by its ``OUTPUT_VERSION``. It logs what it embeds in the folder's ``newer.log``.
     """
     folder = Path(shutil.copytree(fleet.environment["PYTHONPATH"], fleet.folder / "newer"))
     [entries] = folder.glob("*.dist-info/entry_points.txt")
