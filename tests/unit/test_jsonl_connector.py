@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semantik_pipeline.builtin.connectors import json_lines
+from semantik_pipeline.builtin.connectors import json_lines, jsonl
+from semantik_pipeline.builtin.connectors.json_lines import Fields, leading_id, read_record
 from semantik_pipeline.builtin.connectors.jsonl import JsonlConnector
 from semantik_pipeline.documents import Checkpoint, Complete, DocumentReference
 from semantik_pipeline.errors import DocumentGone, PermanentError, PluginConfigError, SkipDocument, TransientError
@@ -197,6 +198,72 @@ def test_every_line_is_found_at_its_offset(tmp_path_factory, texts, end):
     connector = connector_on(path, end.join(rows).encode("utf-8", "replace"))
     contents = [fetched(connector, one).content for one in references(enumerated(connector))]
     assert contents == [json.loads(row.encode("utf-8", "replace"))["text"] for row in rows]
+
+
+NAMES = st.sampled_from(["_id", "id", "uuid", "text", "title", "mine", 'no"id'])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8) | NAMES,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(NAMES, inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@settings(deadline=None)
+@given(
+    record=st.dictionaries(NAMES, VALUES, max_size=5),
+    field=st.sampled_from([None, "mine", 'no"id']),
+    ascii_only=st.booleans(),
+    layout=st.sampled_from([(",", ":"), (", ", ": "), (" , ", " : ")]),
+)
+def test_the_id_at_the_beginning_of_a_line_is_that_of_the_parsed_line(record, field, ascii_only, layout):
+    fields = Fields(id=field)
+    raw = json.dumps(record, ensure_ascii=ascii_only, separators=layout).encode("utf-8", "surrogatepass")
+    usable = [
+        str(record[name])
+        for name in fields.id_names
+        if isinstance(record.get(name), str | int) and not isinstance(record[name], bool) and str(record[name]).strip()
+    ]
+    assert leading_id(raw, fields) in (None, *usable[:1])
+    if isinstance(record.get("text"), str) and usable:
+        assert read_record(raw, fields).id == usable[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "id_"),
+    [
+        (b'{"_id":"MED-10","text":"a \\"_id\\" b"}', "MED-10"),
+        (b'{ "id" : 17 , "text": ""}', "17"),
+        (b'{"id": 0}', "0"),
+        (b'{"id": "1", "_id": "2"}', None),
+        (b'{"id": "1", "of": {"_id": "2"}}', None),
+        (b'{"text": "", "_id": "1"}', None),
+        (b'{"_id": "\\u0061"}', None),
+        (b'{"_id": "  "}', None),
+        (b'{"_id": 1.5}', None),
+        (b'{"_id": true}', None),
+        ('{"_id": "ä"}'.encode(), None),
+    ],
+)
+def test_a_line_that_begins_with_its_id_needs_no_parsing_for_it(line, id_):
+    assert leading_id(line, Fields()) == id_
+
+
+def test_of_a_line_that_names_its_id_twice_the_first_counts(tmp_path):
+    """Both passes must read the same one, or repeated ids are not noticed."""
+    text = '{"_id": "a", "_id": "b", "text": "1"}\n{"_id": "a", "text": "2"}\n'
+    connector = connector_on(tmp_path / "x.jsonl", text)
+    assert [(one.unique_id, fetched(connector, one).content) for one in references(enumerated(connector))] == [
+        ("a", "2")
+    ]
+
+
+def test_lines_that_begin_with_their_id_are_not_parsed_to_find_repeats(tmp_path, monkeypatch):
+    parsed = []
+    connector = connector_on(tmp_path / "x.jsonl", lines_with("a:1", "b:2") + '{"text": "3"}\n')
+    read = jsonl.read_record
+    monkeypatch.setattr(jsonl, "read_record", lambda raw, fields: parsed.append(raw) or read(raw, fields))
+    assert len(references(enumerated(connector))) == 3
+    assert len(parsed) == 3 + 1
 
 
 def test_cranfield_reads_whole():

@@ -20,6 +20,7 @@ from semantik_pipeline.builtin.connectors.json_lines import (
     Record,
     batches,
     identity,
+    leading_id,
     lines,
     read_record,
 )
@@ -127,7 +128,7 @@ class JsonlConnector(ConnectorPlugin):
             now = [(path, *identity(path)) for path in files]
             known, repeats = self._known
             if known != now:
-                repeats = repeats_in(files, self._lines_of, self._id_of)
+                repeats = repeats_in(files, self._lines_of, self._id_of, lambda raw: leading_id(raw, self._fields))
                 self._known = now, repeats
             return repeats
         except OSError:
