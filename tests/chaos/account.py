@@ -126,7 +126,7 @@ def _check_blame(fleet: Fleet, poison: str | None) -> None:
     disturbances = f"{fleet.kills} kills and {fleet.freezes} freezes"
     message = f"attempts were charged to innocent documents, after {disturbances}: {charged}"
     assert sum(charged.values()) <= fleet.kills + fleet.freezes, message
-    assert max(charged.values(), default=0) < fleet.settings.work.max_attempts, message
+    assert max(charged.values(), default=0) < fleet.max_attempts, message
 
 
 def _charges(ledger: Ledger) -> dict[str, int]:

@@ -94,6 +94,11 @@ class Fleet:
         configure(app, self.settings)
         return Bell(app).ring
 
+    @property
+    def max_attempts(self) -> int:
+        """The attempts after which a worker of this fleet puts a document in quarantine."""
+        return int(self.environment.get("SEMANTIK_WORK_MAX_ATTEMPTS", self.settings.work.max_attempts))
+
     def configure(self, *, extractor_ms: float = 0, parser_ms: float = 0, **options: object) -> None:
         """Write the shared state file: options of the fake embedder, and milliseconds per text for the other fakes."""
         configs = {"fake-embedder": {"log_path": str(self.log), "sleep_ms_per_text": 1, **options}}

@@ -84,7 +84,7 @@ def run_with_poison(fleet: Fleet, folder: Path, *, documents: int) -> None:
     finish_run(fleet, operation, documents=documents, disturb=replace, every=0.3, poison=name, interruptions=1)
     [row] = fleet.semantik("documents", "list", "--status", "quarantined")["documents"]
     assert name in row["document"]
-    attempts = int(fleet.environment.get("SEMANTIK_WORK_MAX_ATTEMPTS", fleet.settings.work.max_attempts))
+    attempts = fleet.max_attempts
     assert attempts <= deaths <= attempts + 1, f"{deaths} deaths"
 
 
