@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from semantik_pipeline.contracts import ConnectorPlugin
 from semantik_pipeline.documents import DocumentReference
 from semantik_pipeline.ledger.ingestion.sync import Arrival, Known, SourceClaim
-from semantik_pipeline.ledger.operations.outcomes import NOT_READ
 from semantik_pipeline.ledger.queue.leases import Hold
+from semantik_pipeline.ledger.tables.ingestion import NOT_READ
 from semantik_pipeline.stages.arrivals import Batch, plugin_changed, redescribed, same_content, without_content
 from semantik_pipeline.stages.fetching import Unread, fetch_all
 from semantik_pipeline.stages.unit_errors import describe, told

@@ -16,6 +16,7 @@ from semantik_pipeline.generations.gate import Gate
 from semantik_pipeline.ledger.generations import backfill, builds
 from semantik_pipeline.ledger.ingestion import revisions
 from semantik_pipeline.ledger.operations import blocked_operations
+from semantik_pipeline.ledger.queue.workers import NOBODY
 from semantik_pipeline.ledger.tables import generations as table
 from semantik_pipeline.ledger.tables import operations as operation_table
 from semantik_pipeline.ledger.tables import work
@@ -356,5 +357,5 @@ def test_a_gate_that_nobody_can_verify_says_so(pipe) -> None:
     operation_id = generations.reindex(pipe.runtime, "default", CHANGES)
     with pipe.runtime.ledger.write() as tx:
         tx.execute(update(table).where(table.c.state == "building").values(build={"phase": "verifying"}))
-        assert blocked_operations.reason(tx, operation_id, []) == blocked_operations.NOBODY
+        assert blocked_operations.reason(tx, operation_id, []) == NOBODY
         assert blocked_operations.reason(tx, operation_id, None) is None

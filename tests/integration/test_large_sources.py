@@ -14,9 +14,9 @@ from semantik_pipeline.ledger import Ledger, tables
 from semantik_pipeline.ledger.catalog.cursors import Cursor
 from semantik_pipeline.ledger.generations import builds, switching
 from semantik_pipeline.ledger.ingestion import adoption, sync
-from semantik_pipeline.ledger.operations import outcomes
 from semantik_pipeline.ledger.retention import expiry, purging, removal
 from semantik_pipeline.ledger.tables import documents, work
+from semantik_pipeline.ledger.tables.ingestion import NOT_READ
 from tests.plans import plans
 
 LEDGERS = ("sqlite", "postgres")
@@ -128,7 +128,7 @@ def owed(ledger: Ledger) -> list[int]:
 
 def test_what_a_run_owes_to_documents_that_it_does_not_name_is_found_by_indexes(large: Ledger) -> None:
     change(large, work, [10, 500, 501, 2999], stage="quarantined")
-    change(large, documents, [7, 500, 1200], change_hint=outcomes.NOT_READ)
+    change(large, documents, [7, 500, 1200], change_hint=NOT_READ)
     change(large, documents, [8, 2500, 2600], change_hint=None, content_hash=None)
     change(large, documents, [2600, 2999], deleted_at=1.0)
     change(large, documents, [501], seen_run=5)

@@ -289,7 +289,7 @@ def test_work_that_nobody_takes_is_blocked_until_somebody_does(make_pipeline):
         with pipeline.runtime.ledger.read() as tx:
             return [one["reason"] for one in backlog.blocked(tx, ledger_workers.living(tx))]
 
-    assert blocked() == ["no worker is running"]
+    assert blocked() == [ledger_workers.NOBODY]
     register(pipeline, "gpu", queues=("embed",))
     assert blocked() == ["no worker with a profile that serves chunk is running"]
     register(pipeline, "cpu", queues=("chunk",))
@@ -310,7 +310,7 @@ def test_a_source_that_no_worker_reads_is_blocked_and_drained_workers_are_none(m
             found = backlog.blocked(tx, ledger_workers.living(tx))
         return [(one["stage"], one["source"], one["reason"]) for one in found]
 
-    assert blocked() == [("sync", "notes", "no worker is running")]
+    assert blocked() == [("sync", "notes", ledger_workers.NOBODY)]
     register(pipeline, "cpu", queues=("sync", "chunk"))
     assert blocked() == [] and fleet.view(pipeline.runtime)["stages"]["chunk"]["workers"] == 1
     with pipeline.runtime.ledger.write() as tx:

@@ -30,6 +30,7 @@ from semantik_pipeline.ledger.database.bulk import among, update_rows
 from semantik_pipeline.ledger.database.connection import Transaction, insert_for
 from semantik_pipeline.ledger.database.questions import Question
 from semantik_pipeline.ledger.tables import chunks, documents, words, work
+from semantik_pipeline.ledger.tables.queue import UNLEARNED
 
 #: Chunk rows held in memory at once while words are learned.
 PIECE = 1000
@@ -37,8 +38,7 @@ PIECE = 1000
 #: Rows that one transaction of a sweep reads or deletes.
 SWEPT = 2000
 
-#: Condition: the words of the chunk rows behind the unit's points are not learned yet. Same text as in the index.
-_UNLEARNED = text("coalesce(learned_epoch, -1) <> indexed_chunks_epoch")
+_UNLEARNED = text(UNLEARNED)
 
 _LAST = "\U0010ffff"
 

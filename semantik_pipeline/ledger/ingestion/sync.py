@@ -23,6 +23,7 @@ from semantik_pipeline.ledger.tables import (
     sources,
     work,
 )
+from semantik_pipeline.ledger.tables.ingestion import NOT_READ
 
 SOURCE_FREED = {"lease_token": None, "lease_until": None}
 
@@ -61,7 +62,7 @@ class Known:
     def owed(self) -> bool:
         """Whether every run fetches the document, even if the connector does not name it: its last read failed, or its
         body was lost."""
-        return self.change_hint == outcomes.NOT_READ or (self.content_hash is None and self.change_hint is None)
+        return self.change_hint == NOT_READ or (self.content_hash is None and self.change_hint is None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,7 +295,7 @@ def owed(tx: Transaction, claim: SourceClaim, *, after: int, limit: int) -> list
     fetch may repair: they could not be read, are in quarantine, or have no body and no hint (the body was lost)."""
     columns = documents.c
     lost = and_(columns.content_hash.is_(None), columns.change_hint.is_(None))
-    missing = or_(columns.change_hint == literal(outcomes.NOT_READ, literal_execute=True), lost)
+    missing = or_(columns.change_hint == literal(NOT_READ, literal_execute=True), lost)
     untold = and_(columns.seen_run < claim.run, columns.seen_run != -claim.run)
     unseen = and_(columns.source_id == claim.source_id, untold, columns.deleted_at.is_(None), columns.id > after)
     could_not_be_read = select(columns.id, columns.unique_id).where(unseen, missing).order_by(columns.id)

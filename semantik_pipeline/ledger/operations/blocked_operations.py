@@ -21,8 +21,6 @@ from semantik_pipeline.ledger.tables import operation_items, operation_sources, 
 #: its wait is over: it may take that long until a worker tries it again (``stages/left.py``).
 RECENT = 60.0
 
-NOBODY = "no worker is running: `semantik worker` starts one"
-
 
 def reason(tx: Transaction, operation_id: int, workers: Sequence[WorkerRow] | None) -> str | None:
     """What blocks the operation; None if a worker holds some of its units or sources, or could claim some.
@@ -33,7 +31,7 @@ def reason(tx: Transaction, operation_id: int, workers: Sequence[WorkerRow] | No
     build = builds.of_operation(tx, operation_id)
     if build is not None and build.phase != "building":
         verifying = build.phase == "verifying" and workers is not None
-        return _nobody_serves(workers or (), "embed", build.generation_id) if verifying else None
+        return refusal(workers or (), "embed", build.generation_id) if verifying else None
     mine = _mine(operation_id) if build is None else builds.awaited(build, but_arrivals=True)
     if _in_hand(tx, operation_id, mine):
         return None
@@ -87,7 +85,7 @@ def _unread(source: Any, workers: Sequence[WorkerRow] | None) -> str | None:
     if source.paused is not None:
         return f"the source {source.name} is paused: {source.paused}"
     if workers is not None:
-        return _nobody_serves(workers, "sync", source.id)
+        return refusal(workers, "sync", source.id)
     return f"the source {source.name} can't be read: {source.error['message']}" if is_blocked(source.error) else None
 
 
@@ -116,7 +114,7 @@ def _obstacle(group: Any, workers: Sequence[WorkerRow] | None) -> str | None:
     the reason counts only while they wait for their next try (a service did not answer), and RECENT seconds longer.
     """
     if workers is not None:
-        refused = _nobody_serves(workers, group.stage, group.generation_id)
+        refused = refusal(workers, group.stage, group.generation_id)
         if refused is not None:
             return refused
     if group.waiting < group.units:
@@ -125,8 +123,3 @@ def _obstacle(group: Any, workers: Sequence[WorkerRow] | None) -> str | None:
         documents = "a document is" if group.held == 1 else f"{group.held} documents are"
         return f"{documents} held by operation {group.held_by}: `semantik operations resume {group.held_by}`"
     return group.blocked if workers is None or group.wait > -RECENT else None
-
-
-def _nobody_serves(workers: Sequence[WorkerRow], stage: str, generation_id: int) -> str | None:
-    found = refusal(workers, stage, generation_id)
-    return NOBODY if found == "" else found

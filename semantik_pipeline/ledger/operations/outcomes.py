@@ -23,13 +23,10 @@ from semantik_pipeline.ledger.tables import (
     sources,
     work,
 )
+from semantik_pipeline.ledger.tables.ingestion import NOT_READ
 
 #: Key in the ``detail`` of an operation that could not continue although none of its sources failed: the reason.
 FAILURE = "failure"
-
-#: The change hint of a document that its source could not read. No source gives such a hint, so every run fetches the
-#: document.
-NOT_READ = "(could not be read)"
 
 #: The kind of items whose points are written again for new principals.
 PERMITTED = "permitted"

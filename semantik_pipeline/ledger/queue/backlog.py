@@ -133,7 +133,7 @@ def blocked(tx: Transaction, workers: Sequence[WorkerRow]) -> list[dict[str, Any
     )
     found = []
     for generation, collection, stage, units in tx.execute(query):
-        if (reason := _nobody(workers, stage, generation)) is not None:
+        if (reason := refusal(workers, stage, generation)) is not None:
             place = {"generation": generation, "collection": collection, "stage": stage}
             found.append({**place, "units": units, "reason": reason})
     return found + _unread(tx, workers)
@@ -149,16 +149,10 @@ def _unread(tx: Transaction, workers: Sequence[WorkerRow]) -> list[dict[str, Any
     )
     found = []
     for row in tx.execute(query):
-        if (reason := _nobody(workers, "sync", row.id)) is not None:
+        if (reason := refusal(workers, "sync", row.id)) is not None:
             place = {"generation": None, "collection": row.collection, "stage": "sync", "source": row.name}
             found.append({**place, "units": 1, "reason": reason})
     return found
-
-
-def _nobody(workers: Sequence[WorkerRow], stage: str, which: int) -> str | None:
-    """Why no worker takes a stage of a generation, or reads a source; None if one does. ``which``: id of either."""
-    found = refusal(workers, stage, which)
-    return "no worker is running" if found == "" else found
 
 
 def stuck(tx: Transaction, *, longer_than: float, limit: int) -> list[dict[str, Any]]:

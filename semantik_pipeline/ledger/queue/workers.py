@@ -158,6 +158,10 @@ def in_hand(tx: Transaction, tokens: Sequence[str], *, limit: int) -> dict[str, 
     }
 
 
+#: Why nothing is claimed if there are no workers.
+NOBODY = "no worker is running: `semantik worker` starts one"
+
+
 def served(row: WorkerRow, stage: str, which: int) -> str | None:
     """Why a worker does not take a stage of a generation, or the sync of a source; None if it does.
 
@@ -173,9 +177,10 @@ def served(row: WorkerRow, stage: str, which: int) -> str | None:
 def refusal(workers: Sequence[WorkerRow], stage: str, which: int) -> str | None:
     """Why none of the workers takes a stage of a generation, or the sync of a source; None if one does.
 
-    The text is empty if there are no workers. Workers whose profile does not serve the stage are mentioned only if no
-    worker's profile does.
+    Workers whose profile does not serve the stage are mentioned only if no worker's profile does.
     """
+    if not workers:
+        return NOBODY
     reasons = [served(worker, stage, which) for worker in workers]
     if None in reasons:
         return None

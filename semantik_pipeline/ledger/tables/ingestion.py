@@ -47,8 +47,12 @@ sources = Table(
     UniqueConstraint("collection_id", "connector", "name"),
 )
 
-#: Documents whose content is still to be fetched. The hint is the value of ``operations.outcomes.NOT_READ``.
-_OWED = "deleted_at is null and (change_hint = '(could not be read)' or (content_hash is null and change_hint is null))"
+#: The change hint of a document that its source could not read. No source gives such a hint, so every run fetches the
+#: document.
+NOT_READ = "(could not be read)"
+
+#: Documents whose content is still to be fetched.
+_OWED = f"deleted_at is null and (change_hint = '{NOT_READ}' or (content_hash is null and change_hint is null))"
 
 documents = Table(
     "documents",

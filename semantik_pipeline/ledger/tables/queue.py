@@ -42,6 +42,10 @@ operation_items = Table(
     Index("ix_operation_items_document_id", "document_id"),
 )
 
+#: Condition on units: the words of the chunk rows behind the unit's points are not learned yet. SQLite uses a partial
+#: index only if the query has the same condition.
+UNLEARNED = "coalesce(learned_epoch, -1) <> indexed_chunks_epoch"
+
 work = Table(
     "work",
     metadata,
@@ -96,7 +100,7 @@ work = Table(
     # Asked for each deleted document: does another unit share the parsed body, or the text?
     Index("ix_work_parse_key", "parse_key", **where("parse_key is not null")),
     Index("ix_work_text_hash", "text_hash", **where("text_hash is not null")),
-    Index("ix_work_unlearned", "generation_id", **where("coalesce(learned_epoch, -1) <> indexed_chunks_epoch")),
+    Index("ix_work_unlearned", "generation_id", **where(UNLEARNED)),
 )
 
 workers = Table(
