@@ -36,10 +36,8 @@ def _sqlite(settings: Settings) -> int:
 
 def _blobs(settings: Settings) -> int | None:
     """Return the size of a local folder. A bucket is not counted: that takes a request per thousand bodies."""
-    url = settings.blob_url
-    if "://" in url and not url.startswith("file://"):
-        return None
-    return _size_of(Path(url.removeprefix("file://")))
+    scheme, _, path = settings.blob_url.rpartition("://")
+    return _size_of(Path(path)) if scheme in ("", "file", "local") else None
 
 
 def _size_of(folder: Path) -> int:
