@@ -1,8 +1,8 @@
 """Stages with distant blobs: ``python benchmarks/distant.py [MILLISECONDS]``.
 
 Indexes 200 plain-text files of about ten chunks each in one process, one stage after the other, with an embedder and a
-store that do almost nothing and with blobs in memory of which each call takes MILLISECONDS (20), as in a bucket. Does so
-twice: with one call to the blobs at a time, and with as many as the pipeline makes at the same time. Prints one JSON
+store that do almost nothing and with blobs in memory of which each call takes MILLISECONDS (20), as in a bucket. Does
+so twice: with one call to the blobs at a time, and with as many as the pipeline makes at the same time. Prints one JSON
 object:
 
 - ``one_at_a_time`` and ``concurrent``: documents per second in the stages that use blobs;

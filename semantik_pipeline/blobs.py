@@ -54,7 +54,8 @@ class Blobs:
         except (ImportError, ValueError) as error:
             raise SettingsError(f"blob.url is {url}: {error}", _INSTALL if "s3" in url[:4] else None) from error
         self._local = "file" in _protocols(self._fs)
-        #: Number of calls that are worth making at the same time: a bucket answers after a round trip, a folder at once.
+        #: Number of calls that are worth making at the same time: a bucket answers after a round trip, a folder at
+        #: once.
         self.concurrency = 1 if self._local else REMOTE_CALLS
         self._flat = not _FLAT.isdisjoint(_protocols(self._fs))
 

@@ -53,7 +53,8 @@ class IngestedDocument:
         actual = content_hash(self.content)
         if self.content_hash != actual:
             raise PermanentError(
-                f"The connector gives content_hash {self.content_hash!r} for {self.unique_id!r}, but the content's SHA-256 is {actual}.",
+                f"The connector gives content_hash {self.content_hash!r} for {self.unique_id!r}, but the content's "
+                f"SHA-256 is {actual}.",
                 "Use semantik_pipeline.plugins.content_hash(content) in the connector.",
             )
         names = self.principals

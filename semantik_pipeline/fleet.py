@@ -151,7 +151,8 @@ def refuse_second_index(runtime: Runtime) -> list[WorkerRow]:
     if living := [row for row in others if row.alive]:
         raise DataFolderInUse(
             f"The {other_index_words(living[0])}, so neither would find what the other indexes.",
-            "Stop it first, or set the same SEMANTIK_QDRANT_URL for both, or another SEMANTIK_DATABASE_URL for this one.",
+            "Stop it first, or set the same SEMANTIK_QDRANT_URL for both, or another SEMANTIK_DATABASE_URL for this "
+            "one.",
         )
     return others
 

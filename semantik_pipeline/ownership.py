@@ -43,8 +43,8 @@ def in_use(folder: Path, note: Path) -> DataFolderInUse:
     who = f"process {owner['pid']} ({owner['command']})" if owner else "another process"
     return DataFolderInUse(
         f"The data folder {folder} is in use by {who}.",
-        "Wait until it has finished, stop it, or use another --data-dir. Commands that need only the ledger work meanwhile,"
-        " such as `semantik status` and `semantik documents list`.",
+        "Wait until it has finished, stop it, or use another --data-dir. Commands that need only the ledger work "
+        "meanwhile, such as `semantik status` and `semantik documents list`.",
     )
 
 

@@ -34,7 +34,8 @@ log = logging.getLogger(__name__)
 COUNTS = {
     "units": "Documents that a stage finished (sync: read), released, or failed on, by outcome.",
     "chunks": "Chunks of documents that a stage finished.",
-    "lease_expiries": "Leases of documents, and of slices of sources, that expired because their worker died or stalled.",
+    "lease_expiries": "Leases of documents, and of slices of sources, that expired because their worker died or "
+    "stalled.",
     "quarantines": "Documents that were quarantined, by type of error.",
     "embed_tokens": "Tokens that a model processed, without padding.",
     "model_busy_seconds": "Seconds that a model was computing.",

@@ -215,7 +215,7 @@ class WorkerProcess:
             run_anew()
         os._exit(0)
 
-    # -- operators' commands --------------------------------------------------------------------------------------------
+    # -- operators' commands -------------------------------------------------------------------------------------------
 
     def _obey(self, command: str) -> None:
         if command == "restart":

@@ -32,7 +32,8 @@ _ALIASES = {
     "x-sjis": "cp932",
 }
 
-#: What senders mean who name the codec on the left: its superset, as browsers read it (https://encoding.spec.whatwg.org).
+#: What senders mean who name the codec on the left: its superset, as browsers read it
+#: (https://encoding.spec.whatwg.org).
 _SUPERSETS = {
     "big5": "big5hkscs",
     "euc_kr": "cp949",

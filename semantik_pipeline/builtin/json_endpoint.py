@@ -28,8 +28,10 @@ class InputRefused(PermanentError):
 
 @dataclass(frozen=True, kw_only=True)
 class JsonEndpoint:
-    """Where and how to ask; ``what`` it is in an error (``embeddings``). ``key`` is never shown: it is in no error and no
-    log."""
+    """Where and how to send requests.
+
+    ``what``: the name of the answer in errors (``embeddings``). ``key`` is never shown: it is in no error and no log.
+    """
 
     client: httpx.AsyncClient
     url: str

@@ -122,8 +122,11 @@ def _kind_of_zip(content: bytes, name: str) -> str:
 
 
 def _declared(archive: zipfile.ZipFile) -> str:
-    """What an OpenDocument or EPUB file says that it is. Its beginning alone is unpacked, a page at most: this runs in the
-    process that syncs. Such files store it as it is; bzip2 and LZMA, which unpack no part of a block, are not believed."""
+    """The media type that an OpenDocument or EPUB file declares; empty if it is not readable.
+
+    Only its beginning is unpacked, a page at most, because this runs in the process that syncs. Such files store it
+    uncompressed; bzip2 and LZMA, which can't unpack a part of a block, are not accepted.
+    """
     if archive.getinfo("mimetype").compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return ""
     with archive.open("mimetype") as member:

@@ -32,8 +32,8 @@ def list_(
         str | None,
         typer.Option(
             metavar="STATUS",
-            help="Only documents that are indexed, quarantined (failed), skipped, deleted or unread, or wait for chunk, "
-            "extract, embed or upsert.",
+            help="Only documents that are indexed, quarantined (failed), skipped, deleted or unread, or wait for "
+            "chunk, extract, embed or upsert.",
         ),
     ] = None,
     limit: Annotated[

@@ -137,8 +137,8 @@ def _check(dataset_dir: str | None, known_items: str | None, *, chosen: bool, se
         )
     if several and chosen:
         raise UsageError(
-            "--mode, --fusion, --dense-weight, --no-rerank, --reranker and --rerank-weight choose one way of searching, "
-            "but a comparison tries all of them.",
+            "--mode, --fusion, --dense-weight, --no-rerank, --reranker and --rerank-weight choose one way of "
+            "searching, but a comparison tries all of them.",
             "Choose ways with --ways, as in --ways dense,cross-encoder.",
         )
 

@@ -42,8 +42,9 @@ def show_compared(console: Console, answer: dict[str, Any]) -> None:
     kinds = ", ".join(f"{number:,} {kind}" for kind, number in answer.get("kinds", {}).items())
     documents = f", {counted(answer['documents'], 'document')}" if "documents" in answer else ""
     console.print(
-        f"{printable(answer['subject'])}: {counted(answer['queries'], 'query')}{f' ({kinds})' if kinds else ''}{documents}, "
-        f"in {duration(answer['seconds'])}\n",
+        f"{printable(answer['subject'])}: "
+        f"{counted(answer['queries'], 'query')}{f' ({kinds})' if kinds else ''}{documents}, in "
+        f"{duration(answer['seconds'])}\n",
         soft_wrap=True,
     )
     parts = list(answer["ways"][0]["parts"])

@@ -73,7 +73,8 @@ def _show_owner(console: Console, owner: dict[str, Any] | None, server: str | No
     )
     console.print(f"In use by: {user}", soft_wrap=True)
     console.print(
-        "`semantik serve` works continuously; `semantik index` and `semantik operations resume` work until they are done.",
+        "`semantik serve` works continuously; `semantik index` and `semantik operations resume` work until they are "
+        "done.",
         style="dim",
         soft_wrap=True,
     )

@@ -70,7 +70,8 @@ def source_of(path: Path, connector: str, rules: dict[str, Any]) -> SourceReques
         return source
     if rules["include"] or rules["exclude"] or not rules["recursive"]:
         raise UsageError(
-            f"--include, --exclude and --no-recursive work with the connector 'directory' only, not with {connector!r}.",
+            "--include, --exclude and --no-recursive work with the connector 'directory' only, not with "
+            f"{connector!r}.",
             "Leave them out.",
         )
     return SourceRequest(connector=connector, name=source.name, config={"path": source.config["path"]})

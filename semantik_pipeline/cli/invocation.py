@@ -86,7 +86,8 @@ class Invocation:
             raise UsageError(f"The environment variable {self.api_key_env} is not set.", "Set it to the API key.")
         if key is not None and not (key.isascii() and key.isprintable()):
             raise UsageError(
-                f"The value of {self.api_key_env or KEY_VARIABLE} is not an API key: it has characters that keys don't have.",
+                f"The value of {self.api_key_env or KEY_VARIABLE} is not an API key: it has characters that keys don't "
+                "have.",
                 "Copy the key again, or create one with `semantik keys create`.",
             )
         return key

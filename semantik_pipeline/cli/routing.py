@@ -139,7 +139,7 @@ def _require_here(call: Invocation, name: str) -> None:
         from semantik_pipeline.errors import UsageError
 
         raise UsageError(
-            f"`semantik {name}` can't run on the server {call.url}: it reads or writes files of its host, or is a process "
-            "of its own.",
+            f"`semantik {name}` can't run on the server {call.url}: it reads or writes files of its host, or is a "
+            "process of its own.",
             "Run it on that host, without --url or SEMANTIK_URL.",
         )

@@ -73,7 +73,8 @@ def nothing_found(call: Invocation, asked: SearchQuery, indexed: int, finds: Cal
     from semantik_pipeline.contracts.filters import demanded_keys
 
     if not indexed:
-        return f"The collection {asked.collection!r} has no indexed documents yet. Index some: {call.command('index PATH')}"
+        empty = f"The collection {asked.collection!r} has no indexed documents yet."
+        return f"{empty} Index some: {call.command('index PATH')}"
     if asked.filter is None:
         return f"Nothing found in the collection {asked.collection!r}."
     absent = [key for key in demanded_keys(asked.filter)[:FIELDS] if _is_absent(asked, key, finds)]

@@ -209,8 +209,8 @@ _QUIET: dict[str, Any] = {"timeout": httpx.Timeout(SILENCE, connect=CONNECT)}
 def _options(url: str, key: str | None, timeout: float) -> dict[str, Any]:
     """The arguments for both of httpx's clients. Raises UsageError if ``url`` is not a URL.
 
-    A server on this machine is not contacted through a proxy. With TLS, ``SSL_CERT_FILE`` counts there, too. Without TLS,
-    no certificates are read, because that would take longer than a search.
+    A server on this machine is not contacted through a proxy. With TLS, ``SSL_CERT_FILE`` counts there, too. Without
+    TLS, no certificates are read, because that would take longer than a search.
     """
     host = _host(url)
     return {

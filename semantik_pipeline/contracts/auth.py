@@ -1,7 +1,7 @@
 """Auth plugins identify callers. A *principal* is a caller with a role.
 
-Its ``principals`` are the names, of a user or of groups, under which documents are open to it. Sources and documents list
-the same names.
+Its ``principals`` are the names, of a user or of groups, under which documents are open to it. Sources and documents
+list the same names.
 """
 
 from __future__ import annotations

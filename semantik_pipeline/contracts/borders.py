@@ -12,8 +12,8 @@ _REACH = 64  # how many characters to search for the border of a combining seque
 def joins_previous(text: str, index: int) -> bool:
     """Return whether ``text[index]`` belongs to the character before it.
 
-    It does for combining marks, joined emoji, skin tones, the second half of a flag, and lone surrogate pairs. These are
-    the extended grapheme clusters of Unicode's UAX #29, except Hangul jamo and prepended marks.
+    It does for combining marks, joined emoji, skin tones, the second half of a flag, and lone surrogate pairs. These
+    are the extended grapheme clusters of Unicode's UAX #29, except Hangul jamo and prepended marks.
     """
     if index <= 0 or index >= len(text):
         return False

@@ -1,4 +1,7 @@
-"""The configuration schema of a plugin: authors write JSON Schema or a flat map of fields, the host reads JSON Schema."""
+"""The configuration schema of a plugin.
+
+Authors write JSON Schema or a flat map of fields; the host reads JSON Schema.
+"""
 
 from __future__ import annotations
 

@@ -53,7 +53,10 @@ class EmbeddingPlugin(SemanticPlugin):
     async def embed_sparse(
         self, texts: Sequence[str], *, mode: EmbeddingMode = EmbeddingMode.DOCUMENT
     ) -> list[SparseVector]:
-        """Return a sparse vector for each text, weights above 0, for collections that name this plugin in ``sparse``."""
+        """Return a sparse vector for each text, with weights above 0.
+
+        Collections that name this plugin in ``sparse`` use it.
+        """
         raise PluginConfigError(
             f"The embedding plugin {self.PLUGIN_ID!r} gives no sparse vectors.", "Name another one in sparse.plugin."
         )

@@ -72,7 +72,10 @@ def _meets(condition: Condition, point_id: str | None, payload: dict[str, Any]) 
 
 
 def values_at(payload: dict[str, Any], path: str) -> list[Any]:
-    """Return the values that a path selects: arrays whole, and with ``[]`` an array's items. Empty if there are none."""
+    """Return the values that a path selects: arrays whole, and with ``[]`` an array's items.
+
+    Empty if there are none.
+    """
     found: list[Any] = [payload]
     for quoted, index, plain in _STEP.findall(path):
         if quoted or plain:

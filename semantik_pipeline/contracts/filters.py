@@ -33,8 +33,8 @@ _INT64 = range(-(2**63), 2**63)
 class Match:
     """Some value at ``key`` compares to the operand as ``how`` says.
 
-    It equals the operand (``value``), is one of it (``any``) or none of it (``except``). Or it holds the operand's words:
-    all of them (``text``), one of them (``text_any``), or all in their order (``phrase``).
+    It equals the operand (``value``), is one of it (``any``) or none of it (``except``). Or it holds the operand's
+    words: all of them (``text``), one of them (``text_any``), or all in their order (``phrase``).
     """
 
     key: str

@@ -1,7 +1,7 @@
 """Models as the host sees them: the files that a plugin reads, what it did with them, and the models folder.
 
-``semantik models pull`` fills the models folder, and plugins look there first. Each model has a place in it, named as on
-the hub, with a folder for each commit and a manifest next to it::
+``semantik models pull`` fills the models folder, and plugins look there first. Each model has a place in it, named as
+on the hub, with a folder for each commit and a manifest next to it::
 
     BAAI/bge-small-en/5c38ec7c….json     # the manifest
     BAAI/bge-small-en/5c38ec7c…/         # the files
@@ -31,8 +31,8 @@ _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 class ModelFiles:
     """A model's folder, and where it came from in words (``a folder``, ``the package …``, ``the models folder``).
 
-    ``revision`` is the hub's commit, if known. ``sha256`` maps paths within the folder to the hashes that the files must
-    have; it is empty if they are unknown.
+    ``revision`` is the hub's commit, if known. ``sha256`` maps paths within the folder to the hashes that the files
+    must have; it is empty if they are unknown.
     """
 
     name: str
@@ -61,8 +61,8 @@ class ModelUsage:
 class Manifest:
     """The record that ``semantik models pull`` writes.
 
-    It holds the commit, what was asked for (a branch or a tag), the time in seconds since 1970, and the SHA-256 and size
-    in bytes of each file.
+    It holds the commit, what was asked for (a branch or a tag), the time in seconds since 1970, and the SHA-256 and
+    size in bytes of each file.
     """
 
     name: str

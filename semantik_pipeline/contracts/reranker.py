@@ -63,9 +63,9 @@ class RerankerPlugin(SemanticPlugin):
 
         ``vectors`` holds the vectors that the collection's embedder gave the documents when they were indexed: (n, d)
         float32, each row of length one, zeros for a document without a vector in the store. ``feedback_vectors`` holds
-        those of the search's best passages before this reranker that have one, best first, the same in each call for one
-        query: they show what good answers look like. Both are None if there are no vectors; a plugin that can do nothing
-        without them raises PluginError.
+        those of the search's best passages before this reranker that have one, best first, the same in each call for
+        one query: they show what good answers look like. Both are None if there are no vectors; a plugin that can do
+        nothing without them raises PluginError.
 
         All of these are optional: a plugin that does not take one is called without it.
         """

@@ -15,19 +15,21 @@ Filter = dict[str, Any]
 class VectorDBPlugin(SemanticPlugin):
     """A store of points. Methods may be called from several threads; each may be plain or ``async``.
 
-    ``filter`` and ``condition`` are Qdrant's filter JSON: ``{"must": [{"key": "language", "match": {"value": "en"}}]}``.
-    Raise ServiceUnavailable when the store is unavailable, StorageFull when its disk is full, UsageError for a filter
-    that the store cannot read, and UsageError naming the index if it does not exist.
+    ``filter`` and ``condition`` are Qdrant's filter JSON:
+    ``{"must": [{"key": "language", "match": {"value": "en"}}]}``. Raise ServiceUnavailable when the store is
+    unavailable, StorageFull when its disk is full, UsageError for a filter that the store cannot read, and UsageError
+    naming the index if it does not exist.
     """
 
     PLUGIN_TYPE: ClassVar[str] = "vectordb"
 
     @property
     def capabilities(self) -> set[str]:
-        """What the store really does: any of ``sparse sparse_vectors languages facet alias optimize condition payloads``.
+        """What the store really does.
 
-        ``sparse_vectors``: an index can take the sparse vectors of a model instead of BM25. ``languages``: BM25 stems
-        the words of each point by that point's language. ``payloads``: the store has :meth:`set_payloads`.
+        Any of ``sparse sparse_vectors languages facet alias optimize condition payloads``. ``sparse_vectors``: an index
+        can take the sparse vectors of a model instead of BM25. ``languages``: BM25 stems the words of each point by
+        that point's language. ``payloads``: the store has :meth:`set_payloads`.
         """
         return set()
 
@@ -46,8 +48,10 @@ class VectorDBPlugin(SemanticPlugin):
         raise NotImplementedError
 
     def has_index(self, name: str) -> bool | Awaitable[bool]:
-        """Whether there is an index of that name. Searches and readiness probes ask it, so it should take one request; by
-        default the indexes are listed."""
+        """Whether there is an index of that name.
+
+        Searches and readiness probes ask it, so it should take one request; by default the indexes are listed.
+        """
         names: Any = self.list_indexes()
         return _among(name, names) if inspect.isawaitable(names) else name in names
 

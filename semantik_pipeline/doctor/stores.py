@@ -19,8 +19,8 @@ from semantik_pipeline.runtime import Runtime
 OPENING = 15.0
 
 ONE_INDEX = (
-    "Set the same qdrant.url for both, or another database.url for one of them. Then run `semantik verify --repair`, which"
-    " writes the missing points."
+    "Set the same qdrant.url for both, or another database.url for one of them. Then run `semantik verify --repair`, "
+    "which writes the missing points."
 )
 
 REPAIR = "Run `semantik verify --repair`, which writes the missing points from the ledger."

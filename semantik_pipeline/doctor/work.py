@@ -24,8 +24,8 @@ START = "Start one with `semantik worker`."
 RESUME = "Run `semantik fleet resume`."
 RESTART = "Run `semantik fleet restart`."
 NO_GPU = (
-    "Its log says why, such as a driver that does not answer (`nvidia-smi`) or a torch without CUDA. If you want the CPU,"
-    " set the plugin's option `device: cpu`."
+    "Its log says why, such as a driver that does not answer (`nvidia-smi`) or a torch without CUDA. If you want the "
+    "CPU, set the plugin's option `device: cpu`."
 )
 
 

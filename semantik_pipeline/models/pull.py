@@ -140,7 +140,10 @@ def _download(name: str, commit: str, files: list[HubFile], part: Path) -> None:
 
 
 def _digest(path: Path, file: HubFile, name: str) -> str:
-    """The file's SHA-256, if it matches the hub's hash. Otherwise the file is removed, so that a new pull fetches it."""
+    """The file's SHA-256, if it matches the hub's hash.
+
+    Otherwise the file is removed, so that a new pull fetches it.
+    """
     try:
         found = sha256_of(path)
     except FileNotFoundError:
@@ -149,8 +152,10 @@ def _digest(path: Path, file: HubFile, name: str) -> str:
     if (found if file.sha256 else git_blob_of(path)) != wanted:
         path.unlink()
         raise PermanentError(
-            f"{file.name} of {name!r} is not what the hub lists: {found[:12]}… instead of {(wanted or 'nothing')[:12]}….",
-            "It was removed, and nothing was installed. Run the command again; if it differs again, don't trust that hub.",
+            f"{file.name} of {name!r} is not what the hub lists: {found[:12]}… instead of "
+            f"{(wanted or 'nothing')[:12]}….",
+            "It was removed, and nothing was installed. Run the command again; if it differs again, don't trust that "
+            "hub.",
         )
     return found
 

@@ -95,9 +95,9 @@ def _dumped(result: Any) -> bytes:
 def limit_memory(megabytes: int) -> None:
     """Limit the growth of this process's writable memory to ``megabytes``.
 
-    Mapped files do not count, because shared libraries are mapped: those of torch's CUDA build, which spaCy imports, take
-    3 GB of address space, so RLIMIT_AS would refuse the import. Shared memory does not count either, but the parent kills
-    a child whose resident size grows too much. Linux only: elsewhere there is only that.
+    Mapped files do not count, because shared libraries are mapped: those of torch's CUDA build, which spaCy imports,
+    take 3 GB of address space, so RLIMIT_AS would refuse the import. Shared memory does not count either, but the
+    parent kills a child whose resident size grows too much. Linux only: elsewhere there is only that.
     """
     if sys.platform != "linux":
         return

@@ -236,7 +236,8 @@ def _served(body: bytes, services: Services) -> tuple[bytes, bytes]:
         if name not in services:
             lent = ", ".join(services) or "none"
             raise PluginError(
-                f"A plugin in a child process asked for the service {name!r}, which its parent does not offer (offered: {lent})."
+                f"A plugin in a child process asked for the service {name!r}, which its parent does not offer "
+                f"(offered: {lent})."
             )
         return frames.VALUE, frames.dump(services[name](*args))
     except Exception as error:

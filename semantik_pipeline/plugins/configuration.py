@@ -140,7 +140,8 @@ def resolve_env(options: Options, schema: Schema = None, *, plugin_id: str = "",
             continue
         if strict:
             raise VariableNotSet(
-                f"The environment variable {variable} is not set. The plugin {plugin_id!r} needs it for its option {target!r}.",
+                f"The environment variable {variable} is not set. The plugin {plugin_id!r} needs it for its option "
+                f"{target!r}.",
                 f"Set {variable} for the process that needs it; on a fleet, for the workers.",
             )
         if target == name:

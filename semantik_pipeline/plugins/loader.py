@@ -144,7 +144,8 @@ def load_candidate(candidate: Candidate) -> LoadedPlugin:
     cls = candidate.entry_point.load()
     if not inspect.isclass(cls):
         raise PluginLoadError(
-            f"The entry point {candidate.name!r} ({candidate.entry_point.value}) is not a class but a {type(cls).__name__}.",
+            f"The entry point {candidate.name!r} ({candidate.entry_point.value}) is not a class but a "
+            f"{type(cls).__name__}.",
             "Point it at the plugin's class: package.module:Class.",
         )
     plugin_id = getattr(cls, "PLUGIN_ID", None)
@@ -158,7 +159,8 @@ def load_candidate(candidate: Candidate) -> LoadedPlugin:
     kind = kind_of(cls, candidate.kind)
     if candidate.kind not in (None, kind) and canonical(plugin_id) == candidate.id:
         raise PluginLoadError(
-            f"The entry point's name {candidate.name!r} says {candidate.kind}, but {cls.__name__}.PLUGIN_TYPE is {kind!r}.",
+            f"The entry point's name {candidate.name!r} says {candidate.kind}, but {cls.__name__}.PLUGIN_TYPE is "
+            f"{kind!r}.",
             f"Name the entry point {kind}-{plugin_id}.",
         )
     check_shape(cls, kind)

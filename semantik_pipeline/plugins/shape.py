@@ -123,7 +123,8 @@ def _check_method(cls: type, base: type, name: str) -> None:
     why = _mismatch(needed, expected, found)
     if why:
         raise PluginLoadError(
-            f"{cls.__name__}.{name} does not match the contract: expected {name}{_shown(expected)}, found {name}{_shown(found)}.",
+            f"{cls.__name__}.{name} does not match the contract: expected {name}{_shown(expected)}, found "
+            f"{name}{_shown(found)}.",
             why,
         )
 

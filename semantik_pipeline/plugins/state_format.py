@@ -23,7 +23,8 @@ def parse_fields(body: bytes, name: str) -> dict[str, Any]:
     version = _whole_number(content, "version", STATE_VERSION, name)
     if version > STATE_VERSION:
         raise StateFileError(
-            f"The plugin state file {name} has version {version}, but this program reads versions up to {STATE_VERSION}.",
+            f"The plugin state file {name} has version {version}, but this program reads versions up to "
+            f"{STATE_VERSION}.",
             "Upgrade semantik-pipeline on this machine.",
         )
     if version < 1:
@@ -131,6 +132,7 @@ def _typed(
 def _wrong(name: str, where: str, expected: str, found: Any) -> StateFileError:
     kind = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
     return StateFileError(
-        f"The plugin state file {name} is not valid at {where}: expected {expected}, found {kind.get(type(found), repr(found))}.",
+        f"The plugin state file {name} is not valid at {where}: expected {expected}, found "
+        f"{kind.get(type(found), repr(found))}.",
         MEND,
     )

@@ -41,7 +41,8 @@ def refuse_secrets(plugin_id: str, options: Options, schema: Schema = None) -> N
     reference = name if name.endswith("_env") else f"{name}_env"
     raise PluginConfigError(
         f"The option {path!r} of the plugin {plugin_id!r} holds a raw secret: {why}.",
-        f"Put the secret into an environment variable and give the variable's name: {reference} = NAME_OF_THE_VARIABLE.",
+        f"Put the secret into an environment variable and give the variable's name: {reference} = "
+        "NAME_OF_THE_VARIABLE.",
     )
 
 

@@ -46,5 +46,6 @@ def _believe(runtime: Runtime, claim: SourceClaim, gone: int, total: int) -> Non
         raise MassDeletion(
             f"{claim.name}: {gone} of {total} documents have vanished; nothing was deleted and the source is paused."
             " If that is right, sync or resume it with allow_deletions"
-            f" (`semantik sources resume {claim.source_id} --allow-deletions`), or index it again with --allow-deletions."
+            f" (`semantik sources resume {claim.source_id} --allow-deletions`), or index it again with "
+            "--allow-deletions."
         )

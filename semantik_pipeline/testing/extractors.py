@@ -22,7 +22,8 @@ TEXTS = [
     "",
     " \n\t ",
     "42",
-    "Die Maschine rechnet, und niemand weiß genau, wie lange sie dafür noch brauchen wird; so steht es im Brief vom Mai.",
+    "Die Maschine rechnet, und niemand weiß genau, wie lange sie dafür noch brauchen wird; so steht es im Brief vom "
+    "Mai.",
     "x" * 5000,
     "漢字かな交じり文です。これは日本語の文章であり、句読点もあります。",
     "lone \ud83d surrogate, e\u0301 and \U0001f469\u200d\U0001f680 at ada@example.org",

@@ -97,7 +97,7 @@ class FakeEmbedder(EmbeddingPlugin):
         }
 
     @classmethod
-    def supports_model(cls, name: str) -> bool:  # type: ignore[override]  # the contract lets a plugin leave `config` out
+    def supports_model(cls, name: str) -> bool:  # type: ignore[override]  # a plugin may leave `config` out
         return name == "fake"
 
 

@@ -4,7 +4,8 @@ Its members, in this order::
 
     manifest.json               format, version, configuration, fingerprints, sources
     PAGE/documents.jsonl        documents, each with the state of its unit; PAGE is 000000, 000001 ...
-    PAGE/PART/chunks.jsonl      chunks of these documents; ``document`` counts within the page, ``vector`` within the part
+    PAGE/PART/chunks.jsonl      chunks of these documents; ``document`` counts within the page, ``vector`` within the
+                                part
     PAGE/PART/vectors.npy       float32, (n, dimension), little endian
     PAGE/extractions.jsonl      results of extractors for these texts
     PAGE/raw/HASH               bodies as they were fetched, by their SHA-256

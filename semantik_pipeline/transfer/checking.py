@@ -58,7 +58,8 @@ def _checked(host: PluginHost, source: Any) -> tuple[dict[str, Any], list[str]]:
     config = {option: value for option, value in source["config"].items() if value != REDACTED}
     if hidden := sorted(set(source["config"]) - set(config)):
         said.append(
-            f"the source {name!r} was exported without {', '.join(hidden)}, which are secrets; set them by environment variables"
+            f"the source {name!r} was exported without {', '.join(hidden)}, which are secrets; set them by environment "
+            "variables"
         )
     if connector in {plugin.id for plugin in host.registry.of_kind("connector")}:
         configured.validate_part(host.registry.get(connector, "connector"), config)

@@ -277,8 +277,8 @@ def _admitted(tx: Transaction, caller: Principal, role: Literal["reader", "write
     """The document. Raises an error unless it is in one of the caller's collections, the caller may see it, and has the
     role in that collection.
 
-    The answer is about the state of this transaction. A revision that arrives later may be closed to the caller, so read
-    everything that belongs to the document in the same snapshot.
+    The answer is about the state of this transaction. A revision that arrives later may be closed to the caller, so
+    read everything that belongs to the document in the same snapshot.
     """
     row = document_pages.get(tx, number, principals=caller.principals, among=caller.collections)
     caller.require(role, row["collection"])

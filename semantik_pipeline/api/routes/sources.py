@@ -63,7 +63,8 @@ def list_sources(
 @router.post(
     "",
     operation_id="sources_add",
-    summary="Add a source. With an interval it is synced at once; otherwise when its cron schedule is due, or on request.",
+    summary="Add a source. With an interval it is synced at once; otherwise when its cron schedule is due, or on "
+    "request.",
     status_code=201,
     responses=documented(404, 409),
 )

@@ -109,7 +109,8 @@ _loading = threading.Lock()
 def load_model(located: ModelFiles, options: ModelOptions) -> LoadedModel:
     """Return the model that this process already holds in memory, or load it. It is freed when nothing refers to it.
 
-    Of plugins that share it, the smallest ``max_batch_tokens`` counts; a budget that was halved because memory ran out stays.
+    Of plugins that share it, the smallest ``max_batch_tokens`` counts; a budget that was halved because memory ran out
+    stays.
     """
     device = choose_device(options.device)
     precision = choose_precision(options.precision, device)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 _PREFIX = re.compile(r"""[(\[{<>"'“”‘’«»„*_`|,;:!?=~]+|\.\.+|[—–…]|[\u3000-\u9fff\uac00-\ud7af\uff00-\uffef]+""")
 _SUFFIX = re.compile(r"""(?:[)\]}<>"'“”‘’«»*_`|,;:!?=~.…—–。、，！？；：）」』】])$""")
 _INFIX = re.compile(
-    r"""\]\(|[<>"“”|`]+|[—…]|(?<=[A-Za-z]):(?=[\w.+-]+@)|=(?=https?:)|,(?=[^\s\d])|[\u3000-\u9fff\uac00-\ud7af\uff00-\uffef]+"""
+    r"""\]\(|[<>"“”|`]+|[—…]|(?<=[A-Za-z]):(?=[\w.+-]+@)|=(?=https?:)|,(?=[^\s\d])|"""
+    r"""[\u3000-\u9fff\uac00-\ud7af\uff00-\uffef]+"""
 )
 _WHOLE = re.compile(r"https?://[^\s()<>\"]*\([^\s()]*\)[^\s()<>\"]*(?<![.,;:!?])")  # a URL may contain (…)
 

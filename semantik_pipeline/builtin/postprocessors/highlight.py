@@ -13,8 +13,11 @@ from semantik_pipeline.documents import SearchHit
 
 
 class HighlightPostprocessor(FromHits):
-    """Words match in any form, by the rules by which the index knows the hit's words and regardless of case and diacritics; phrases
-    match word for word."""
+    """Mark the query's words and phrases in the hits.
+
+    Words match in any form, by the rules by which the index knows the hit's words and regardless of case and
+    diacritics; phrases match word for word.
+    """
 
     PLUGIN_ID = "highlight"
     PLUGIN_VERSION = "1.0.0"

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 #: The prompt from the model's card; other wordings reduce quality.
 HEAD = (
-    "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct provided. "
+    "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "
+    "provided. "
     'Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n'
 )
 BODY = "<Instruct>: {instruction}\n<Query>: {query}\n<Document>: {document}"

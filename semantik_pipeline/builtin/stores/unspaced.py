@@ -1,8 +1,8 @@
 """Prepares scripts without spaces between words for an engine that splits at spaces. Pure functions.
 
 Each run of such characters is replaced by its overlapping pairs. This needs no dictionary, and a query is split exactly
-as a text is, whatever surrounds it. (Dictionaries split "図書館" on its own differently than in a sentence.) A word then
-matches where all its pairs occur.
+as a text is, whatever surrounds it. (Dictionaries split "図書館" on its own differently than in a sentence.) A word
+then matches where all its pairs occur.
 """
 
 from __future__ import annotations

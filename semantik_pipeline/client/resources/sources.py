@@ -10,7 +10,10 @@ from semantik_pipeline.client.calls import Call, Pages, Resource, S, request
 
 
 class Sources(Resource[S]):
-    """``client.sources``. A schedule is ``{"every": "15m"}`` or ``{"cron": "0 3 * * *", "timezone": "Europe/Berlin"}``."""
+    """``client.sources``.
+
+    A schedule is ``{"every": "15m"}`` or ``{"cron": "0 3 * * *", "timezone": "Europe/Berlin"}``.
+    """
 
     @request("sources_list", "GET /sources")
     def list(

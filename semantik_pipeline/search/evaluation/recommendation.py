@@ -55,7 +55,8 @@ def recommended(comparison: Comparison) -> Recommendation:
         return Recommendation(way=None, reason=reason, notes=notes)
     reason = (
         f"{best.way.name} is better than the default, {default.way.name}: "
-        f"nDCG@10 {best.mean():.4f} against {default.mean():.4f} (adjusted p = {best.p_adjusted:.4f}){_price(best, default)}."
+        f"nDCG@10 {best.mean():.4f} against {default.mean():.4f} (adjusted p = "
+        f"{best.p_adjusted:.4f}){_price(best, default)}."
     )
     return Recommendation(
         way=best.way.name,
