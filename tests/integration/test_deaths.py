@@ -1,4 +1,7 @@
-"""Only a death alone counts. Simulated workers die by chance, and of poison, over the real ledger and the real rooms."""
+"""Only a death alone counts.
+
+Simulated workers die by chance, and of poison, over the real ledger and the real rooms.
+"""
 
 from __future__ import annotations
 

@@ -94,8 +94,8 @@ def test_the_rate_of_a_stage_is_what_its_workers_did_by_the_clock(make_pipeline)
     assert view["stages"]["sync"]["chunks_per_second"] == 0
 
 
-#: A process in whose ``torch`` two devices have memory, once it has begun to use them; what it exports of that, before and
-#: after, is printed.
+#: A process in whose ``torch`` two devices have memory, once it has begun to use them; what it exports of that, before
+#: and after, is printed.
 WITH_GPUS = """
 import json, sys, types
 torch, used = types.ModuleType("torch"), []

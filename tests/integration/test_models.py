@@ -26,7 +26,7 @@ NAME, WEIGHTS = "acme/tiny", "model.safetensors"
 FIRST, SECOND = "1" * 40, "2" * 40
 
 
-# -- what is fetched -----------------------------------------------------------------------------------------------------
+# -- what is fetched ---------------------------------------------------------------------------------------------------
 
 
 def test_a_model_needs_one_set_of_weights_and_nothing_of_other_frameworks():

@@ -1,7 +1,7 @@
 """Nothing of a document that is not open to a caller is in any part of an answer, whatever is asked.
 
-Each document has words of its own, in its text, title and metadata. Whatever a caller asks, the whole answer, as JSON, has
-none of those of documents that are closed to it, but what the question itself says.
+Each document has words of its own, in its text, title and metadata. Whatever a caller asks, the whole answer, as JSON,
+has none of those of documents that are closed to it, but what the question itself says.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Operations as operators steer them: paused, resumed, cancelled, run again. None is a success over missing documents."""
+"""Operations as operators steer them: paused, resumed, cancelled, run again.
+
+None is a success over missing documents.
+"""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def test_what_is_fresh_is_parsed_anew_in_every_slice(pipe, monkeypatch) -> None:
     assert len(removed) == EVEN
 
 
-# -- a filter that few documents meet ------------------------------------------------------------------------------------
+# -- a filter that few documents meet ----------------------------------------------------------------------------------
 
 
 def named(pipe, *names: str) -> dict:
@@ -177,7 +177,7 @@ def test_the_first_slice_is_the_one_with_the_first_document_that_meets_the_filte
             ask(pipe.runtime, "default", wrong)
 
 
-# -- one that can't go on ------------------------------------------------------------------------------------------------
+# -- one that can't go on ----------------------------------------------------------------------------------------------
 
 
 def away(*_: str) -> None:
@@ -218,7 +218,7 @@ def test_one_whose_filter_means_nothing_any_more_has_failed(pipe) -> None:
     assert len(result["errors"]) == 1 and "nothing" in result["errors"][0]
 
 
-# -- one that was cancelled ----------------------------------------------------------------------------------------------
+# -- one that was cancelled --------------------------------------------------------------------------------------------
 
 
 def test_retry_goes_on_where_a_cancelled_one_ended(pipe) -> None:

@@ -82,8 +82,9 @@ def corpus() -> list[Given]:
     made = []
     for number in range(DOCUMENTS):
         paragraphs = [
-            f"{draw.choice(FORMS)} {draw.choice(('alpha', 'beta'))} version {draw.choice(VERSIONS)} {draw.choice(MAILS)} "
-            f"{draw.choice((*PEOPLE, ''))} {draw.choice((*COMPANIES, ''))} {REST[language_of(number)]}"
+            f"{draw.choice(FORMS)} {draw.choice(('alpha', 'beta'))} version {draw.choice(VERSIONS)} "
+            f"{draw.choice(MAILS)} {draw.choice((*PEOPLE, ''))} {draw.choice((*COMPANIES, ''))} "
+            f"{REST[language_of(number)]}"
             for _ in range(draw.randint(1, 3 if language_of(number) else 2))
         ]
         metadata: dict[str, Any] = {

@@ -113,7 +113,7 @@ def test_a_search_worker_answers_without_it(
     assert not [name for name in ("warnings", "rerankers", "document_explanation") if SECRET in str(answer[name])]
 
 
-# -- the values ----------------------------------------------------------------------------------------------------------
+# -- the values --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("value", ["", "1", "true", "a b", "pw123"])

@@ -93,7 +93,7 @@ def test_a_collection_that_is_gone_leaves_no_word(make_pipeline) -> None:
     assert learned(pipeline) == set()
 
 
-# -- what a sweep costs --------------------------------------------------------------------------------------------------
+# -- what a sweep costs ------------------------------------------------------------------------------------------------
 
 
 def lose(pipeline, *names: str) -> None:

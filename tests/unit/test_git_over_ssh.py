@@ -15,9 +15,9 @@ from semantik_pipeline.testing.connectors import enumerated, fetched, references
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="the host's side is the program git-upload-pack")
 
-#: Notes its arguments, a line for each call, and runs the last one in the home of the host's user, as sshd would, with the
-#: variable that it is to set, unless there is a file ``old``; or says what the file ``refusal`` has, and ends as ssh does
-#: where it does not get in.
+#: Notes its arguments, a line for each call, and runs the last one in the home of the host's user, as sshd would, with
+#: the variable that it is to set, unless there is a file ``old``; or says what the file ``refusal`` has, and ends as
+#: ssh does where it does not get in.
 SSH = """#!/bin/sh
 echo "$@" >> {home}/calls
 if [ -e {home}/refusal ]; then cat {home}/refusal >&2; exit 255; fi

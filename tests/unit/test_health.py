@@ -18,7 +18,10 @@ from workers.metrics import Endpoint, Probe
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    """The port of a process that lives. The two behind it are free: all lie below those that systems give to clients."""
+    """The port of a process that lives.
+
+    The two behind it are free: all lie below those that systems give to clients.
+    """
     while True:
         wanted = random.randrange(20_000, 32_000)
         with ExitStack() as opened, suppress(SettingsError):

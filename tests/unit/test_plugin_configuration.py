@@ -245,7 +245,7 @@ def test_redacting_hides_secrets_and_shows_names_of_variables():
     }
 
 
-# -- the environment ----------------------------------------------------------------------------------------------------
+# -- the environment ---------------------------------------------------------------------------------------------------
 
 
 def test_a_reference_is_resolved_beside_itself(monkeypatch):
@@ -267,7 +267,7 @@ def test_an_unset_variable_is_named(monkeypatch):
     assert resolve_env({"api_key_env": "NO_SUCH_KEY"}, strict=False) == {"api_key_env": "NO_SUCH_KEY"}
 
 
-# -- fingerprints -------------------------------------------------------------------------------------------------------
+# -- fingerprints ------------------------------------------------------------------------------------------------------
 
 
 def test_only_what_shapes_the_output_is_in_the_fingerprint():

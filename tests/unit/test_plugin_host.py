@@ -209,7 +209,7 @@ def test_a_class_that_keeps_no_config_has_one_for_the_defaults():
     host.close()
 
 
-# -- fingerprints -------------------------------------------------------------------------------------------------------
+# -- fingerprints ------------------------------------------------------------------------------------------------------
 
 
 def test_fingerprints_follow_what_shapes_the_output_and_nothing_else(host):
@@ -257,7 +257,7 @@ def test_a_plugin_that_is_not_there_is_told_why(host):
         host.instance("embedder", kind="reranker")
 
 
-# -- calling ------------------------------------------------------------------------------------------------------------
+# -- calling -----------------------------------------------------------------------------------------------------------
 
 
 def test_plain_methods_run_here_and_coroutines_on_the_loop(host):

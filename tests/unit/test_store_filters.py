@@ -25,7 +25,7 @@ from semantik_pipeline.testing.store_points import point_id
 INDEX = "filters"
 IDS = [point_id(number) for number in range(6)]
 
-# -- random payloads and filters over the same few keys and values, so that they often meet -----------------------------
+# -- random payloads and filters over the same few keys and values, so that they often meet ----------------------------
 
 words = st.sampled_from(["red", "green", "Red wine", "green tea house", "7", "", "über"])
 integers = st.integers(-3, 8)
@@ -130,7 +130,7 @@ def test_the_client_means_what_the_reference_means(some: list[dict], filter: dic
             assert check_filter(arrived, payload, point, {}) == matches(wanted, point, payload)
 
 
-# -- what is refused -----------------------------------------------------------------------------------------------------
+# -- what is refused ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

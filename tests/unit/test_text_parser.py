@@ -108,8 +108,8 @@ def test_white_space_is_skipped(content):
 
 def test_markdown_has_headings_blocks_and_sections():
     text = (
-        "---\ntitle: x\n---\n\nintro\n\n# One #\n\npara\nmore\n\n- a\n  b\n- c\n\nTwo\n---\n\n```py\n# no heading\n```\n"
-        "| a | b |\n|---|---|\n| 1 | 2 |\n\n### C# and more\nend\n"
+        "---\ntitle: x\n---\n\nintro\n\n# One #\n\npara\nmore\n\n- a\n  b\n- c\n\nTwo\n---\n\n```py\n# no "
+        "heading\n```\n| a | b |\n|---|---|\n| 1 | 2 |\n\n### C# and more\nend\n"
     )
     assert outline(text, "a.md") == [
         ("front-matter", "---\ntitle: x\n---", ()),

@@ -83,7 +83,8 @@ def test_slides_and_sheets_are_pages():
 def test_html_is_decoded_and_its_scripts_left_out(encoding):
     page = (
         f'<?xml version="1.0" encoding="{encoding}"?><html><head><meta charset="{encoding}"><title> Über\n uns </title>'
-        "<script>var hidden = 1</script><style>p {color: red}</style></head><body><h2>Größe</h2><p>Ein Satz.</p></body></html>"
+        "<script>var hidden = 1</script><style>p {color: red}</style></head><body><h2>Größe</h2><p>Ein "
+        "Satz.</p></body></html>"
     )
     parsed = parse(page.encode(encoding), "a.html")
     assert (parsed.title, parsed.text) == ("Über uns", "Größe\n\nEin Satz.")

@@ -38,7 +38,10 @@ class CommandLine:
         return semantik(arguments, {**self.environment, **env})
 
     def begun(self, *arguments: object, terminal: str | None = None) -> AbstractContextManager[Running]:
-        """A command that goes on; killed at the end of the block. ``terminal`` is a device that is its standard output."""
+        """A command that goes on; killed at the end of the block.
+
+        ``terminal`` is a device that is its standard output.
+        """
         return begun(arguments, self.environment, terminal=terminal)
 
     def start(self, *arguments: object, **env: str) -> subprocess.Popen[bytes]:

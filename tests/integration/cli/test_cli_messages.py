@@ -19,7 +19,8 @@ def told(done, code: int) -> list[str]:
 def test_a_worker_without_a_fleet_says_what_a_fleet_needs(cli: CommandLine) -> None:
     assert told(cli("worker"), 2) == [
         "error: `semantik worker` needs a fleet, and none is configured.",
-        "  Set SEMANTIK_BROKER_URL, SEMANTIK_DATABASE_URL and SEMANTIK_QDRANT_URL. On one machine use `semantik serve`.",
+        "  Set SEMANTIK_BROKER_URL, SEMANTIK_DATABASE_URL and SEMANTIK_QDRANT_URL. On one machine use `semantik "
+        "serve`.",
     ]
     part = {"SEMANTIK_DATABASE_URL": "postgresql://db/s", "SEMANTIK_BROKER_URL": "redis://broker"}
     message, hint = told(cli("worker", **part), 2)

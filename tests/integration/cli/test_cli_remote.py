@@ -318,8 +318,8 @@ def test_the_note_of_a_server_that_was_killed_leads_nowhere(cli: CommandLine, pa
 def test_nothing_heavy_is_imported_for_a_search_by_a_server(served: Served) -> None:
     code = (
         "import sys; from semantik_pipeline.cli.run import run; code = run(sys.argv[1:]);"
-        "heavy = {'torch', 'numpy', 'sqlalchemy', 'fastapi', 'celery', 'semantik_pipeline.settings'} & set(sys.modules);"
-        "print(code, sorted(heavy), file=sys.stderr)"
+        "heavy = {'torch', 'numpy', 'sqlalchemy', 'fastapi', 'celery', 'semantik_pipeline.settings'} & "
+        "set(sys.modules);print(code, sorted(heavy), file=sys.stderr)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, "search", "lease", "--json"],

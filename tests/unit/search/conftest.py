@@ -26,7 +26,10 @@ from semantik_pipeline.testing import MemoryStore
 
 
 class LetterEmbedder(EmbeddingPlugin):
-    """Counts of the letters a..z, normalised: texts with the same letters are close. Says which mode it was asked in."""
+    """Counts of the letters a..z, normalised: texts with the same letters are close.
+
+    Says which mode it was asked in.
+    """
 
     PLUGIN_ID = "letters"
 

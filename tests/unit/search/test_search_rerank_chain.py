@@ -288,5 +288,6 @@ def test_one_whose_limits_are_no_numbers_is_told_of(library, install, scored_by)
     assert len(answer.hits) == 5
     assert not answer.reranked
     assert answer.warnings == [
-        "not reranked: odd is not available (candidates_per_hit of a reranker's capabilities is 2.5; it must be a whole number)"
+        "not reranked: odd is not available (candidates_per_hit of a reranker's capabilities is 2.5; it must be a "
+        "whole number)"
     ]

@@ -152,7 +152,7 @@ def test_parts_of_identifiers_are_words_and_numbers_are_not() -> None:
     }
 
 
-# -- against brute force, on every store ---------------------------------------------------------------------------------
+# -- against brute force, on every store -------------------------------------------------------------------------------
 
 WORDS = ["red", "green", "tea", "wine", "house"]
 texts = st.lists(st.sampled_from(WORDS), min_size=1, max_size=6).map(" ".join)
