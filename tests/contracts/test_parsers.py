@@ -13,7 +13,10 @@ from semantik_pipeline.builtin.parsers.text import TextParser
 from semantik_pipeline.builtin.parsers.unstructured import UnstructuredParser
 from semantik_pipeline.testing.parsers import ParserContract, Sample
 
-MARKDOWN = b"# Lease\n\nA unit is claimed *before* it is worked on.\n\n- one\n- two\n\n```py\nx = 1\n```\n\n| a | b |\n|---|---|\n"
+MARKDOWN = (
+    b"# Lease\n\nA unit is claimed *before* it is worked on.\n\n- one\n- two\n\n"
+    b"```py\nx = 1\n```\n\n| a | b |\n|---|---|\n"
+)
 
 # The least that a PDF is: PDFium finds the objects without a table of them.
 PDF = b"""%PDF-1.4

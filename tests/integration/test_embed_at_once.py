@@ -1,4 +1,7 @@
-"""How many pools an embedder is given at once: a swift one two, so that its device has work while the next is tokenised."""
+"""How many pools an embedder gets at once.
+
+A fast one gets two, so that its device has work while the next is tokenized.
+"""
 
 from __future__ import annotations
 

@@ -21,12 +21,12 @@ from tests.integration.conftest import Pipeline
 LEDGERS = ("sqlite", "postgres")
 
 NOTES = {
-    "leases.md": "# How leases end\n\nA lease ends when its holder stops renewing it for a while.\n\nWho finds it open takes"
-    " the unit and works on it.\n",
-    "queues.md": "# What queues carry\n\nA message names a stage and never a document or a text.\n\nEvery lost message costs"
-    " no more than a tick of maintenance.\n",
-    "epochs.md": "# Why epochs grow\n\nAn older epoch never overwrites what a newer one wrote before.\n\nThe store refuses"
-    " it although the worker believes itself alone.\n",
+    "leases.md": "# How leases end\n\nA lease ends when its holder stops renewing it for a while.\n\nWho finds it open "
+    "takes the unit and works on it.\n",
+    "queues.md": "# What queues carry\n\nA message names a stage and never a document or a text.\n\nEvery lost message "
+    "costs no more than a tick of maintenance.\n",
+    "epochs.md": "# Why epochs grow\n\nAn older epoch never overwrites what a newer one wrote before.\n\nThe store "
+    "refuses it although the worker believes itself alone.\n",
 }
 
 

@@ -63,8 +63,11 @@ def test_many_documents_take_as_many_statements_as_a_few(make_pipeline) -> None:
 
 
 def test_a_text_at_which_an_extractor_hangs_is_noted_however_large_its_document_is(make_pipeline, monkeypatch) -> None:
-    """The claim that lost it goes on to the document's end: one that made way for others would begin with it again. Others
-    have their turns between the claims of a large document."""
+    """The claim in which the text is lost continues to the document's end.
+
+    If it made way for others, it would begin with that text again. Others get their turns between the claims of a large
+    document.
+    """
     monkeypatch.setattr(extract, "POOL", 2)
     pipeline = make_pipeline(work={"time_slice": 0.01})
     texts = {"large": " ".join(f"{word} " * 30 + "." for word in ("HANGS", *"abcdefgh")), "small": "Anna met Ben."}

@@ -1,5 +1,7 @@
-"""Operations that are paused, let go on or cancelled: their state counts at once, and their units follow in slices, whoever
-lives on to see to them."""
+"""Operations that are paused, resumed or cancelled: their state counts at once, and their units follow in slices.
+
+Any living process continues the slices.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process that lacks a plugin's key, or the like, claims units of that plugin seldom, and others can do them meanwhile."""
+"""A process that lacks, for example, a plugin's key rarely claims units of that plugin, and others can do them."""
 
 from __future__ import annotations
 

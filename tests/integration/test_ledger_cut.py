@@ -1,4 +1,4 @@
-"""A connection that is cut in the middle of a transaction is the server's trouble, or a sleeping host's: no document's."""
+"""A connection that is cut in a transaction is blamed on the server, or a sleeping host, and on no document."""
 
 from __future__ import annotations
 

@@ -46,7 +46,10 @@ def both(ledger: Ledger, make: Callable[[Transaction, int], Any]) -> list[Any]:
 
 
 def _until_it_waits(ledger: Ledger, later: Future[Any], number: int) -> None:
-    """Until so many transactions wait for a lock, this one among them; on SQLite it waits before its first statement."""
+    """Wait until ``number`` transactions wait for a lock, ``later`` among them.
+
+    On SQLite it waits before its first statement.
+    """
     waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
     if ledger.engine.dialect.name == "sqlite":
         waiting = "select 1"

@@ -1,4 +1,4 @@
-"""What the ledger does for speed, on both databases: rows in bulk, units moved together, statistics, resting connections."""
+"""What the ledger does for speed, on both databases: bulk rows, units moved together, statistics, idle connections."""
 
 from __future__ import annotations
 

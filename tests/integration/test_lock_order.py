@@ -1,4 +1,7 @@
-"""Whoever waits for a lock holds none that comes after it: sources, operations, documents, units, each by their keys."""
+"""Locks are taken in order: sources, operations, documents, units, each by their keys.
+
+A transaction that waits for a lock holds none that comes after it.
+"""
 
 from __future__ import annotations
 

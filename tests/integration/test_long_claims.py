@@ -1,4 +1,4 @@
-"""A claim that takes long keeps its lease while it goes on, and hands back what it has not begun when a suspect waits."""
+"""A long claim keeps its lease while it makes progress, and gives back units it has not begun when a suspect waits."""
 
 from __future__ import annotations
 

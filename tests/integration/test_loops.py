@@ -1,4 +1,7 @@
-"""How long a task works on a stage: a loop that ends with work left waits for one of the next bells, which others hear too."""
+"""How long a task works on a stage.
+
+A loop that ends with work left waits for one of the next bells, which others hear too.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""What a worker of an older release writes, when the ledger was migrated under its feet, fits the newest tables, and this
-release takes it up. The older ones are the first and the last before the newest migration."""
+"""What a worker of an older release writes after the ledger was migrated fits the newest tables.
+
+This release continues with it. The older releases are the first one, and the last one before the newest migration.
+"""
 
 from __future__ import annotations
 
@@ -82,8 +84,10 @@ def unique(table: Table) -> Iterator[list[str]]:
 
 
 def write_every_table(connection: Connection, old: MetaData, revision: str) -> None:
-    """A row names the columns that the release knows; all others have to have values of their own. And what was unique is
-    so still, by the same columns: they stand in the release's own statements."""
+    """Write a row with the columns that the release knows into every table; all other columns need defaults.
+
+    What was unique must still be unique, by the same columns: the release's own statements name them.
+    """
     unwritten = UNWRITTEN.get(revision, set()) | {"alembic_version"}
     tables = [table for table in old.sorted_tables if table.name not in unwritten]
     assert {*FIRST} <= {table.name for table in tables}

@@ -109,8 +109,11 @@ def test_what_an_abandoned_revision_wrote_over_is_written_again(make_pipeline):
 
 @pytest.mark.parametrize("after", ["changed", "deleted", "lease over, then changed"])
 def test_who_wakes_up_late_writes_and_dies_leaves_no_point_for_good(make_pipeline, after: str) -> None:
-    """A holder stands still before its insert; the next revision is indexed; it goes on, and dies before it can say that
-    its lease is gone. Its points are of an older epoch: search hides them, and maintenance removes them."""
+    """A holder stops before its insert, the next revision is indexed, and the holder continues.
+
+    It dies before it can report that its lease is gone. Its points are of an older epoch: search hides them, and
+    maintenance removes them.
+    """
     pipeline = make_pipeline()
     arrive(pipeline, doc=paragraph("first"), other=paragraph("other"))
     pipeline.run("chunk", "embed")

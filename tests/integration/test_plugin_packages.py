@@ -25,7 +25,8 @@ GOOD = {
             PLUGIN_ID = "acme-source"
             async def load_documents(self, source_id=None):
                 for number, text in enumerate(("hello", "leases expire when nobody renews them")):
-                    yield IngestedDocument(text, f"doc-{number + 1}", "acme", {}, content_hash(text), None, "text/x-acme")
+                    key = content_hash(text)
+                    yield IngestedDocument(text, f"doc-{number + 1}", "acme", {}, key, None, "text/x-acme")
         """,
     "parser": """
         from semantik_pipeline.plugins import ParsedDocument, ParserPlugin
@@ -72,7 +73,7 @@ GOOD = {
                 return [RerankResult(i, len(text) * self.config["factor"]) for i, text in enumerate(documents)]
         """,
     "store": """
-        import numpy, os, pathlib, pickle
+        import numpy, operator, os, pathlib, pickle
         from semantik_pipeline.plugins import ScoredPoint, StoredPoint
         def meets(payload, filter):
             filter = filter or {}
@@ -85,8 +86,9 @@ GOOD = {
             value, match, bounds = payload.get(condition["key"]), condition.get("match"), condition.get("range", {})
             if match is not None:
                 return value in match["any"] if "any" in match else value == match["value"]
-            tests = {"lt": lambda b: value < b, "lte": lambda b: value <= b, "gt": lambda b: value > b, "gte": lambda b: value >= b}
-            return value is not None and all(tests[name](bound) for name, bound in bounds.items() if bound is not None)
+            tests = {"lt": operator.lt, "lte": operator.le, "gt": operator.gt, "gte": operator.ge}
+            given = [(name, bound) for name, bound in bounds.items() if bound is not None]
+            return value is not None and all(tests[name](value, bound) for name, bound in given)
         class Store:
             PLUGIN_ID = "acme-store"
             def __init__(self, config=None):
@@ -97,7 +99,8 @@ GOOD = {
             def drop_index(self, name): self.indexes.pop(name, None); self.keep()
             def list_indexes(self): return list(self.indexes)
             def some(self, name, ids, filter):
-                found = [self.indexes[name][i] for i in ids if i in self.indexes[name]] if ids is not None else list(self.indexes[name].values())
+                there = self.indexes[name]
+                found = there.values() if ids is None else [there[i] for i in ids if i in there]
                 return [point for point in found if meets(point.payload, filter)]
             def insert(self, name, points, condition=None):
                 for point in points:
@@ -107,18 +110,23 @@ GOOD = {
                 self.keep()
             def search(self, name, requests): return [self.leg(name, request) for request in requests]
             def leg(self, name, request):
-                def score(p): return float(p.vector @ request.vector / (numpy.linalg.norm(p.vector) * numpy.linalg.norm(request.vector)))
+                def score(p):
+                    lengths = numpy.linalg.norm(p.vector) * numpy.linalg.norm(request.vector)
+                    return float(p.vector @ request.vector / lengths)
                 found = [] if request.vector is None else self.some(name, None, request.filter)
                 best = sorted(((score(p), p) for p in found), key=lambda pair: -pair[0])[: request.limit]
-                return [ScoredPoint(id=p.id, score=s, payload=p.payload if request.with_payload else {}) for s, p in best]
+                whole = request.with_payload
+                return [ScoredPoint(id=p.id, score=s, payload=p.payload if whole else {}) for s, p in best]
             def delete(self, name, ids=None, filter=None):
                 for point in self.some(name, ids, filter):
                     del self.indexes[name][point.id]
                 self.keep()
             def count(self, name, filter=None): return len(self.some(name, None, filter))
             def scroll(self, name, filter=None, fields=None, after=None, limit=1000):
-                found = sorted((p for p in self.some(name, None, filter) if after is None or p.id >= after), key=lambda p: p.id)
-                page = [StoredPoint(id=p.id, payload={k: v for k, v in p.payload.items() if fields is None or k in fields}) for p in found[:limit]]
+                def part(payload): return {k: v for k, v in payload.items() if fields is None or k in fields}
+                found = [p for p in self.some(name, None, filter) if after is None or p.id >= after]
+                found.sort(key=lambda p: p.id)
+                page = [StoredPoint(id=p.id, payload=part(p.payload)) for p in found[:limit]]
                 return page, found[limit].id if len(found) > limit else None
             def set_payload(self, name, ids, payload, condition=None):
                 for point in self.some(name, ids, condition):

@@ -24,8 +24,10 @@ Answer = tuple[tuple[str, float], ...]
 
 
 class Client:
-    """Asks the same questions again and again from several threads, and remembers every answer with its beginning and its end. ``ask``
-    gives the answer to one: ``(document, score)`` of each hit."""
+    """Asks the same questions repeatedly from several threads, and keeps every answer with its start and end.
+
+    ``ask`` gives the answer to one question: ``(document, score)`` of each hit.
+    """
 
     def __init__(self, ask: Callable[[str], Answer], questions: list[str], threads: int = 2) -> None:
         self._answer, self._questions = ask, questions

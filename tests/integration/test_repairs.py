@@ -1,4 +1,4 @@
-"""What repairs write again, and how long their operations last: in every collection, every generation, in quarantine."""
+"""What repairs write again, in every collection and generation and in quarantine, and when their operations end."""
 
 from __future__ import annotations
 

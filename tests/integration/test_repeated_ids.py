@@ -1,4 +1,7 @@
-"""Lines of a JSONL file that share an id: the last one is indexed, the sync says so, and the next one has nothing to do."""
+"""Lines of a JSONL file that share an id: the last one is indexed, and the sync reports it.
+
+The next sync has nothing to do.
+"""
 
 from __future__ import annotations
 

@@ -31,10 +31,10 @@ PEOPLE, COMPANIES = ("Ada Lovelace", "Ben Franklin"), ("Acme", "Bell Labs")
 REST = {
     "en": "people often walk along this quiet river before breakfast, because their old friends from school would wait "
     "there with fresh bread, hot coffee and many good stories about yesterday",
-    "de": "manchmal gehen wir gemeinsam durch den dunklen Wald, weil unsere alten Freunde dort schon seit Stunden auf uns "
-    "warten und frisches Brot mit gutem Käse mitgebracht haben, wie gestern",
-    "fr": "parfois nous marchons ensemble dans cette grande forêt sombre, parce que nos vieux amis nous attendent depuis "
-    "longtemps avec du pain frais, du fromage et beaucoup de belles histoires",
+    "de": "manchmal gehen wir gemeinsam durch den dunklen Wald, weil unsere alten Freunde dort schon seit Stunden auf "
+    "uns warten und frisches Brot mit gutem Käse mitgebracht haben, wie gestern",
+    "fr": "parfois nous marchons ensemble dans cette grande forêt sombre, parce que nos vieux amis nous attendent "
+    "depuis longtemps avec du pain frais, du fromage et beaucoup de belles histoires",
     None: "7 " * 28,
 }
 
@@ -181,8 +181,10 @@ texts = st.sampled_from(["lease", "leasing", "alpha", "beta leases", "ALPHA beta
 
 
 def places(query: str, chunk: Any) -> list[tuple[int, int, str]]:
-    """The reference of marks: where a word of the query stands in a chunk's text in any form of the document's language,
-    and which it is."""
+    """The reference for highlights: places of the query's words in a chunk's text, and the word at each place.
+
+    A word counts in any form of the document's language.
+    """
     told, same = [], SAME[chunk.get("language")]
     for place in re.finditer(r"[A-Za-z0-9]+", chunk["text"]):
         for word in query.lower().split():

@@ -1,4 +1,4 @@
-"""A search of a collection that is empty, half built, or was switched a moment ago: what is there is found, and said."""
+"""A search of a collection that is empty, half built or was just switched: it finds and reports what is there."""
 
 from __future__ import annotations
 

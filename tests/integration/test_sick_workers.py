@@ -111,7 +111,10 @@ def test_a_model_that_cannot_be_loaded_is_left_to_others_for_a_while(make_pipeli
 def test_a_collection_that_is_not_shown_yet_or_any_more_is_left_to_those_that_give_its_fingerprint(
     make_pipeline, monkeypatch, hidden
 ):
-    """Its units are claimed like any other: a worker with other plugins must not put its results under their fingerprint."""
+    """Its units are claimed like any other.
+
+    A worker with other plugins must not store its results under their fingerprint.
+    """
     pipeline = make_pipeline()
     pipeline.index(documents(), run=False)
     pipeline.run("sync")

@@ -1,4 +1,4 @@
-"""A sync whose process is to end: nothing is fetched any more, what is fetched is kept, and nobody blames the source."""
+"""A sync whose process is about to end: it fetches no more, keeps what is fetched, and does not blame the source."""
 
 from __future__ import annotations
 

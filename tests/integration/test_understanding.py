@@ -1,4 +1,4 @@
-"""What a query means, through the whole pipeline: phrases, exclusions, fields, typing errors, and that nothing leaks."""
+"""What a query means, through the whole pipeline: phrases, exclusions, fields and typing errors. Nothing leaks."""
 
 from __future__ import annotations
 

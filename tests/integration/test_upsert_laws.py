@@ -36,7 +36,7 @@ def points(pipe) -> dict[str, Any]:
 
 
 def again(pipe) -> None:
-    """Let every document go through ``upsert`` once more with the epoch that it has, as after a lost acknowledgement."""
+    """Send every document through ``upsert`` again with its epoch, as after a lost acknowledgement."""
     with pipe.runtime.ledger.write() as tx:
         tx.execute(update(work).where(work.c.stage == "indexed").values(stage="upsert"))
 

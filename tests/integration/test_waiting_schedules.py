@@ -1,4 +1,4 @@
-"""The schedule of a source waits for a paused operation that holds documents of it, instead of piling up syncs behind it."""
+"""A source's schedule waits for a paused operation that holds its documents, instead of piling up syncs behind it."""
 
 from __future__ import annotations
 

@@ -99,7 +99,10 @@ def test_none_is_written_that_would_be_refused_for_what_it_unpacks_to(tmp_path: 
 
 @pytest.mark.parametrize("more", [0, 1])
 def test_writer_and_reader_count_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: int) -> None:
-    """The reader takes what the writer found just small enough; a member that a later release adds is as good as any."""
+    """The reader accepts what the writer found just small enough.
+
+    A member that a later release adds counts like any other.
+    """
     members = {f"000000_raw_a{number}": bytes(100_000) for number in range(20)}
     whole = len(gzip.decompress(written(tmp_path / "one.tar.gz", **members).read_bytes()))
     monkeypatch.setattr(archive, "RATIO", 0)

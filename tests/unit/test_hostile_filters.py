@@ -42,10 +42,11 @@ values = st.recursive(odd, lambda inner: st.lists(inner, max_size=3) | st.dictio
 keys = st.sampled_from(["a", "a[]", "a[].b", "modified", "size", "metadata.x", 'a."\ud800"', "a[99999999999999999999]"])
 bounds = st.dictionaries(st.sampled_from(["gt", "gte", "lt", "lte"]), values, max_size=3)
 matchers = st.sampled_from(["value", "any", "except", "text", "text_any", "phrase"])
+kinds_of_bounds = st.sampled_from(["range", "values_count"])
 simple = st.one_of(
     st.builds(lambda key, how, value: {"key": key, "match": {how: value}}, keys, matchers, values),
     st.builds(lambda key, how, some: {"key": key, "match": {how: some}}, keys, matchers, st.lists(odd, max_size=3)),
-    st.builds(lambda key, kind, these: {"key": key, kind: these}, keys, st.sampled_from(["range", "values_count"]), bounds),
+    st.builds(lambda key, kind, these: {"key": key, kind: these}, keys, kinds_of_bounds, bounds),
     st.builds(lambda value: {"has_id": value}, values),
     st.builds(lambda key, value: {"key": key, "is_empty": value}, keys, values),
     st.builds(lambda some, least: {"min_should": {"conditions": some, "min_count": least}}, st.lists(values), odd),

@@ -1,4 +1,4 @@
-"""Mail files by the parser `unstructured`: every part that is text, the messages within, and nothing that is attached."""
+"""Mail files read by the parser `unstructured`: text parts and messages within them, without attachments."""
 
 from __future__ import annotations
 

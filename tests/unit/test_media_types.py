@@ -96,7 +96,7 @@ def test_a_damaged_member_that_names_the_type_does_no_harm():
 
 
 def test_an_archive_of_very_many_members_is_not_listed():
-    """Its directory has one entry 200,000 times, and the number of entries at its end says 1, as nobody has to believe."""
+    """Its directory has one entry 200,000 times, and its end says that there is 1 entry, which may not be trusted."""
     one = archive("a")
     at, end = one.index(b"PK\x01\x02"), one.index(b"PK\x05\x06")
     directory = one[at:end] * 200_000

@@ -264,7 +264,8 @@ def test_a_real_model_is_measured_by_the_growth_of_the_process_and_gone_after(tm
 import json, sys
 from semantik_pipeline.plugins.host import PluginHost
 from semantik_pipeline.plugins.residency import Budget, measured
-host = PluginHost.start({str(tmp_path / "plugins.json")!r}, ["embedding"], budget=Budget(bytes={size // 2}, limited=True))
+budget = Budget(bytes={size // 2}, limited=True)
+host = PluginHost.start({str(tmp_path / "plugins.json")!r}, ["embedding"], budget=budget)
 assert "torch" not in sys.modules
 import torch, safetensors.torch
 options = {{"model": {str(folder)!r}, "precision": "float32"}}

@@ -146,7 +146,7 @@ def test_a_public_bucket_needs_no_credentials(bucket, monkeypatch):
 
 
 def listing(*pages: str):
-    """A WSGI application that lists a bucket by these pages (each the inside of a ListBucketResult), by their tokens."""
+    """A WSGI application that lists a bucket by these pages: each is the inside of a ListBucketResult."""
 
     def answer(environ, start_response):
         asked = parse_qs(environ["QUERY_STRING"])

@@ -96,7 +96,10 @@ def test_a_charset_that_is_declared_is_believed():
 
 
 def test_mail_begins_with_its_head():
-    mail = "Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\nFrom: Ada <ada@example.org>\nDate: Fri, 16 Dec 2022 17:04:16 -0500\n\nThe body.\n"
+    mail = (
+        "Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\nFrom: Ada <ada@example.org>\nDate: Fri, 16 Dec 2022 17:04:16 -0500\n\n"
+        "The body.\n"
+    )
     parsed = parse(mail.encode(), "a.eml")
     assert parsed.title == "Grüße" and parsed.metadata["from"] == "Ada <ada@example.org>"
     assert parsed.text.startswith("Grüße\n\nFrom: Ada <ada@example.org>") and parsed.text.endswith("The body.")

@@ -1,5 +1,7 @@
-"""The whole way of documents with their bodies in a bucket: from a folder to hits and to the bodies over HTTP, through an
-edit, a removal, and a sweep."""
+"""Documents whose bodies are in a bucket: from a folder to hits and to the bodies over HTTP.
+
+Also after an edit, a removal and a sweep.
+"""
 
 from __future__ import annotations
 
@@ -107,7 +109,10 @@ def test_documents_go_all_the_way_with_their_bodies_in_a_bucket(
 def test_documents_wait_while_the_bucket_refuses_us(
     api: Api, bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Their source until it has named them, and then each of them, with the reason; nothing is held against a document."""
+    """The source waits until it has named its documents, then each document waits, with the reason.
+
+    No attempt is charged to a document.
+    """
 
     def refused(stage: str) -> None:
         bucket.server.gate = lambda environ: ("403 Forbidden", [])

@@ -1,4 +1,4 @@
-"""Secrets planted wherever one can get by mistake: no answer of the API, no line of the log, no audit entry tells one."""
+"""Secrets in every place where one can get by mistake: no API answer, log line or audit entry shows one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What configurations that come by HTTP may name: files, hosts and variables are for admins, the server's own for nobody."""
+"""What configurations that come by HTTP may name.
+
+Files, hosts and variables: admins only. The server's own: nobody.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`semantik eval` in all its forms: comparing, known items, indexes made otherwise, pictures, and what was measured before."""
+"""`semantik eval` in all its forms.
+
+Comparisons, known items, indexes built in other ways, charts, and earlier measurements.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +28,10 @@ def write(path: Path, records: list[dict]) -> None:
 
 @pytest.fixture(autouse=True)
 def only_the_fake_reranker(cli: CommandLine) -> None:
-    """A comparison asks every reranker that is loaded, and the built-ins take seconds to load. So does matplotlib where it
-    lists the system's fonts, which it does once for each folder of its own."""
+    """Disable the built-in rerankers: a comparison asks every loaded one, and they take seconds to load.
+
+    matplotlib takes seconds too when it lists the system's fonts, which it does once for each cache folder.
+    """
     cli.environment["MPLCONFIGDIR"] = str(Path(gettempdir()) / "semantik-tests-matplotlib")
     names = [point.name for point in entry_points(group="semantik.plugins") if point.name.startswith("reranker-")]
     cli.data.mkdir()

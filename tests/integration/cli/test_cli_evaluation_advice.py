@@ -1,5 +1,7 @@
-"""`semantik eval --compare` on a set of queries that tell ways apart: the table, a row for a real reranker, and advice that
-does what it says."""
+"""`semantik eval --compare` on queries that distinguish ways of searching.
+
+The table, a row for a real reranker, and advice that has the promised effect.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,7 @@ def dataset(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def reranking(cli: CommandLine) -> CommandLine:
-    """A command line whose searches are reranked by the built-in plugin that loads no model; the others are disabled."""
+    """A command line that reranks with the built-in plugin that loads no model; the others are disabled."""
     names = [point.name for point in entry_points(group="semantik.plugins") if point.name.startswith("reranker-")]
     others = [name.removeprefix("reranker-") for name in names if name != f"reranker-{RERANKER}"]
     cli.data.mkdir()

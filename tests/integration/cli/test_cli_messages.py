@@ -47,7 +47,11 @@ def test_a_server_that_is_not_there_is_to_be_started(cli: CommandLine) -> None:
         (["--limit", "1001"], "--limit 1001 is out of range.", "Choose a limit from 1 to 1000."),
         (["--dense-weight", "2"], "--dense-weight 2 is out of range.", "Give a number from 0 to 1."),
         (["--rerank-weight", "-0.5"], "--rerank-weight -0.5 is out of range.", "Give a number from 0 to 1."),
-        (["--filter", '{"mustt": []}'], "Unknown filter key 'mustt'.", "Did you mean 'must'? Allowed: must, should, must_not"),
+        (
+            ["--filter", '{"mustt": []}'],
+            "Unknown filter key 'mustt'.",
+            "Did you mean 'must'? Allowed: must, should, must_not",
+        ),
         (["--mode", "foo"], "Invalid value for '--mode': 'foo' is not one of", "See `semantik search --help`."),
     ],
 )  # fmt: skip
@@ -149,9 +153,12 @@ def test_the_audit_log_is_summarised(cli: CommandLine, papers: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("SEMANTIK_WORK_LEAS", "Did you mean SEMANTIK_WORK_LEASE?"), ("SEMANTIK_LOG_LEVEL", "Did you mean SEMANTIK_LOGS_LEVEL?"),
-     ("SEMANTIK_FOO", "config/semantik.toml lists every setting.")],
-)  # fmt: skip
+    [
+        ("SEMANTIK_WORK_LEAS", "Did you mean SEMANTIK_WORK_LEASE?"),
+        ("SEMANTIK_LOG_LEVEL", "Did you mean SEMANTIK_LOGS_LEVEL?"),
+        ("SEMANTIK_FOO", "config/semantik.toml lists every setting."),
+    ],
+)
 def test_an_unknown_variable_names_the_nearest_setting(cli: CommandLine, name: str, hint: str) -> None:
     assert told(cli("status", **{name: "3"}), 2) == [f"error: {name} is not a setting.", f"  {hint}"]
 

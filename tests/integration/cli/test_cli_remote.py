@@ -1,4 +1,4 @@
-"""Commands by a server: the one that owns the data folder, which they find by themselves, and one that ``--url`` names."""
+"""Commands that a server runs: the owner of the data folder, which they find, or the one that ``--url`` names."""
 
 from __future__ import annotations
 
@@ -90,8 +90,11 @@ def test_what_an_index_has_lost_is_written_again_by_the_server_that_owns_the_fol
 
 
 def shape(value: Any, depth: int = 4) -> Any:
-    """The fields of an answer, down to some depth; of a list those of its first entry. Of generations the API tells less
-    than the ledger's own row, and what an audit's entry details is its event's."""
+    """The fields of an answer, down to some depth; of a list those of its first entry.
+
+    Generations are left out, because the API shows less of them than the ledger's row has, and so are the details of
+    audit entries, because they depend on the event.
+    """
     if isinstance(value, dict) and "fingerprints" not in value and "retire_at" not in value:
         return {name: shape(inner, depth - 1) if depth and name != "detail" else ... for name, inner in value.items()}
     return [shape(value[0], depth)] if isinstance(value, list) and value and depth else ...

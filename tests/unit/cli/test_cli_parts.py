@@ -155,10 +155,13 @@ def test_people_see_marks_in_bold_and_all_that_is_beside_a_hit():
     [
         (None, None),
         (["highlight"], ["highlight"]),
-        (["dedupe, highlight", "group:k=2,score=best"], ["dedupe", "highlight", {"plugin": "group", "options": {"k": 2, "score": "best"}}]),
+        (
+            ["dedupe, highlight", "group:k=2,score=best"],
+            ["dedupe", "highlight", {"plugin": "group", "options": {"k": 2, "score": "best"}}],
+        ),
         (["none"], []),
     ],
-)  # fmt: skip
+)
 def test_postprocessors_on_the_command_line(given, entries):
     assert postprocessors_in(given) == entries
 

@@ -1,4 +1,4 @@
-"""Queries made of a collection's own words: whole sentences and titles, each at one place, the same for the same seed."""
+"""Queries made of a collection's own words: whole sentences and titles that occur once, the same for the same seed."""
 
 from __future__ import annotations
 

@@ -59,9 +59,15 @@ WRONG = {
     "half a place": (lambda hit: replace(hit, highlights=[Highlight(0.5, 1.5, "x")]), "not an integer"),
     "a place by a truth": (lambda hit: replace(hit, highlights=[Highlight(False, True, "x")]), "not an integer"),
     "half a passage": (lambda hit: replace(hit, passage=Span(0.5, 1.5)), "not an integer"),
-    "half a character for a term": (lambda hit: replace(hit, highlights=[Highlight(0, 1, "\ud800")]), "not a Highlight"),
+    "half a character for a term": (
+        lambda hit: replace(hit, highlights=[Highlight(0, 1, "\ud800")]),
+        "not a Highlight",
+    ),
     "written into highlights": (written_into("highlights", lambda own: own.append("x")), "not a Highlight"),
-    "highlights without end": (lambda hit: replace(hit, highlights=iter([Highlight(0, 1, "x")])), "that are not a list"),
+    "highlights without end": (
+        lambda hit: replace(hit, highlights=iter([Highlight(0, 1, "x")])),
+        "that are not a list",
+    ),
     "documents by name": (lambda hit: replace(hit, duplicates={hit.document: 1}), "that are not a list"),
     "another start": (lambda hit: replace(hit, start=float(hit.start)), "changed the start"),
     "another rank": (lambda hit: replace(hit, rank=float(hit.rank)), "it was not given"),

@@ -300,8 +300,18 @@ def test_a_name_has_the_options_that_are_known_for_it():
 
 
 @pytest.mark.parametrize(
-    "wrong", ["highlight", [""], [7], [None], [{"plugin": "x", "option": {}}], [{"options": {}}], ["x"] * 9, [{"plugin": "x", "options": 3}]]
-)  # fmt: skip
+    "wrong",
+    [
+        "highlight",
+        [""],
+        [7],
+        [None],
+        [{"plugin": "x", "option": {}}],
+        [{"options": {}}],
+        ["x"] * 9,
+        [{"plugin": "x", "options": 3}],
+    ],
+)
 def test_what_is_no_chain_is_refused(library, wrong):
     with pytest.raises(UsageError):
         search(library, SearchQuery(text="lease", postprocessors=wrong))

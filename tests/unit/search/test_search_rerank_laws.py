@@ -295,8 +295,10 @@ def hangs():
 
 
 def refused(scorer, of):
-    """What is told once as many runs of it hang as may, and no other is begun. A busy machine may come to a run so late that
-    it begins nothing, and has its place for a moment all the same."""
+    """The reason that is given once the maximum number of its runs hang, and no other is begun.
+
+    A busy machine may reach a run so late that it begins nothing, and still takes its place for a moment.
+    """
     before, until = len(scorer.begun), time.monotonic() + 30
     while True:
         reason, begun = run(scorer, 1, deadline=0.01, of=of).reason, len(scorer.begun) - before
