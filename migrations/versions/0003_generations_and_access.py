@@ -33,10 +33,13 @@ def upgrade() -> None:
         for name, kind in columns:
             op.add_column(table, sa.Column(name, kind))
     op.execute(
-        "update generations set wanted = (select config from collections where collections.id = generations.collection_id)"
+        "update generations set wanted ="
+        " (select config from collections where collections.id = generations.collection_id)"
     )
     some = sa.text("trashed_at is not null")
-    op.create_index(op.f("ix_documents_trashed_at"), "documents", ["trashed_at"], sqlite_where=some, postgresql_where=some)
+    op.create_index(
+        op.f("ix_documents_trashed_at"), "documents", ["trashed_at"], sqlite_where=some, postgresql_where=some
+    )
     op.drop_table("plugin_configs")  # no release wrote to it
     op.create_table(
         "plugin_configs",

@@ -13,7 +13,8 @@ INDEXES = {
     "ix_documents_owed": (
         "documents",
         ["source_id", "id"],
-        "deleted_at is null and (change_hint = '(could not be read)' or (content_hash is null and change_hint is null))",
+        "deleted_at is null and "
+        "(change_hint = '(could not be read)' or (content_hash is null and change_hint is null))",
     ),
     "ix_work_quarantined": ("work", ["source_id", "document_id"], "stage = 'quarantined'"),
     "ix_work_noted": ("work", ["source_id", "stage", "document_id", "generation_id"], "notes is not null"),
