@@ -507,6 +507,20 @@ def test_relative_links_resolve(path: Path) -> None:
             assert anchor in anchors(target.read_text("utf-8")), f"{path.name} links to {link}"
 
 
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_lines_of_prose_have_at_most_120_characters(path: Path) -> None:
+    """Code blocks, tables and lines that are one word, such as a URL, may be longer. Ruff checks the code's lines."""
+    prose = re.sub(
+        r"^```.*?^```$", lambda block: "\n" * block[0].count("\n"), path.read_text("utf-8"), flags=re.M | re.S
+    )
+    long = [
+        f"{path.name}:{number}"
+        for number, line in enumerate(prose.splitlines(), 1)
+        if len(line) > 120 and not line.startswith("|") and " " in line.strip()
+    ]
+    assert not long, long
+
+
 def test_no_tracked_file_names_a_registry_or_a_place_of_a_machine() -> None:
     """Registries and machine paths differ between machines. The strings are split: this file is also checked."""
     told = ["pypi" + ".org", "python" + "hosted", "npmjs" + ".com", "/work" + "/main"]
