@@ -46,8 +46,9 @@ _SUPERSETS = {
     "tis-620": "cp874",
 }
 
-#: Codecs for text that are not charsets: Python's own spelling of characters.
-_NOT_CHARSETS = ("unicode-escape", "raw-unicode-escape")
+#: Codecs for text that are not charsets: Python's own spelling of characters, and that of host names. (From Python 3.13
+#: on, punycode replaces some bad bytes, and still fails on others.)
+_NOT_CHARSETS = ("unicode-escape", "raw-unicode-escape", "punycode")
 
 
 def codec_of(declared: str | None) -> str | None:
