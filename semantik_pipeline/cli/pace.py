@@ -104,9 +104,9 @@ class Pace:
         Returns None while that can't be estimated: sources are still being read, a stage made no progress in the
         window, or a stage began too recently (while a model loads, the rate is not known).
         """
-        if not self._samples or self._samples[-1].reading:
+        last = self._samples[-1] if self._samples else None
+        if last is None or last.reading or not last.documents:
             return None
-        last = self._samples[-1]
         left = {stage: self._left(stage) for stage in STAGES if last.share(stage) < 1}
         known = {stage: seconds for stage, seconds in left.items() if seconds is not None}
         return max(known.items(), key=lambda one: one[1], default=None) if len(known) == len(left) else None

@@ -209,6 +209,14 @@ def test_nothing_is_foretold_from_a_standstill(documents: int, chunks: int, embe
     assert pace.seconds_left() is None
 
 
+def test_nothing_is_foretold_of_no_documents() -> None:
+    """A worker has come, and does not read the source yet."""
+    pace = Pace()
+    for at in (0.0, 31.0):
+        pace.add(sample(at, replace(progress(0), seen=0, stages={}, chunks=0)))
+        assert pace.seconds_left() is None
+
+
 def test_the_bottleneck_is_the_stage_that_needs_longest_and_one_look_is_enough():
     look = replace(progress(20), age=20.0)
     pace = since_start(look)
