@@ -25,8 +25,8 @@ from semantik_pipeline.errors import PipelineError, SettingsError, StorageFull, 
 #: clock of another host may be ahead. Maintenance removes a body later that was too young when its document went.
 GRACE = 3600.0
 
-#: Number of concurrent calls to a store that is not a folder of this machine.
-REMOTE_CALLS = 16
+#: Number of concurrent calls to a bucket by one loop of a stage, and of connections that all loops of a process share.
+BUCKET_CALLS, CONNECTIONS = 16, 64
 
 #: Bytes of a body in one request to the store, if the body is read piece by piece.
 PIECE = 2**20
@@ -50,14 +50,16 @@ class Blobs:
         try:
             # No caches: other processes write and remove bodies too, so a cached listing would be outdated. A cached
             # file system would have the credentials of its first user in this process.
-            self._fs, self._root = fsspec.url_to_fs(url, use_listings_cache=False, skip_instance_cache=True)
+            self._fs, self._root = fsspec.url_to_fs(
+                url, use_listings_cache=False, skip_instance_cache=True, **_connections(url)
+            )
         except (ImportError, ValueError) as error:
             raise SettingsError(f"blob.url is {url}: {error}", _INSTALL if "s3" in url[:4] else None) from error
         self._local = "file" in _protocols(self._fs)
-        #: Number of calls that are worth making at the same time: a bucket answers after a round trip, a folder at
-        #: once.
-        self.concurrency = 1 if self._local else REMOTE_CALLS
         self._flat = not _FLAT.isdisjoint(_protocols(self._fs))
+        #: Number of calls that are worth making at the same time. A folder answers at once, and stores such as FTP have
+        #: one connection for all calls.
+        self.concurrency = BUCKET_CALLS if self._flat else 1
 
     @property
     def folder(self) -> Path | None:
@@ -101,16 +103,20 @@ class Blobs:
 
     def get_parsed(self, key: str) -> ParsedDocument | None:
         """Return the parsed document; None if it is missing or damaged, and must be parsed again."""
-        body = self._get(f"parsed/{key}")
+        body = self.get_body("parsed", key)
+        return None if body is None else self.unpack(key, body)
+
+    def unpack(self, key: str, body: bytes) -> ParsedDocument | None:
+        """Decode a parsed body, which :meth:`get_body` has returned; None if it is damaged, and then it is removed."""
         try:
-            return None if body is None else parsed_of(json.loads(zlib.decompress(body)))
+            return parsed_of(json.loads(zlib.decompress(body)))
         except (zlib.error, ValueError):
             self._discard(f"parsed/{key}")
             return None
 
     def put_many(self, kind: str, bodies: Iterable[tuple[str, bytes]]) -> None:
         """Store ``raw`` or packed ``parsed`` bodies by their keys, several at a time if the store is remote."""
-        self._with_each(lambda body: self._put(f"{kind}/{body[0]}", body[1]), bodies)
+        self._with_each(lambda body: self._put(f"{kind}/{body[0]}", body[1]), dict(bodies).items())
 
     def get_body(self, kind: str, key: str) -> bytes | None:
         """Return a ``raw`` or ``parsed`` body as it is stored, or None."""
@@ -183,6 +189,9 @@ class Blobs:
     def _put(self, name: str, body: bytes) -> None:
         path = self._path(name)
         with self._reaching():
+            if self._flat:  # one request for a new body instead of three, and an old one is young again
+                self._write(path, body)
+                return
             about = self._about(path)
             age = None if about is None else self._age_of(path, about)
             if about is None or age is None or about["size"] != len(body):  # a power failure may truncate it
@@ -262,6 +271,20 @@ class Blobs:
             yield
         except Exception as error:
             raise _translate(error, self.url) from error
+
+
+def _connections(url: str) -> dict[str, Any]:
+    """Return the options for S3: enough connections, and one request for each read.
+
+    By default all calls of a process share ten connections, and each read asks for the size first, to read large
+    bodies in parts.
+    """
+    if not url.startswith(("s3://", "s3a://")):
+        return {}
+    from fsspec.config import conf
+
+    own = conf.get("s3", {}).get("config_kwargs", {})
+    return {"max_concurrency": 1, "config_kwargs": {"max_pool_connections": CONNECTIONS, **own}}
 
 
 def _protocols(fs: Any) -> tuple[str, ...]:

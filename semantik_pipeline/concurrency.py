@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextvars import copy_context
 from typing import TypeVar
 
@@ -26,8 +26,10 @@ def map_in_order(
     """Yield each item with ``function(item)``, in the order of ``items``, with up to ``threads`` calls at a time.
 
     With one thread, each call runs in the calling thread when its result is asked for. With more, ``items`` is read
-    ahead only as far as there is room: ``threads * AHEAD`` items, whose ``size`` is ``limit`` bytes together at most (a
-    larger item is alone). The first error stops all further calls; it is raised after the running ones have ended.
+    ahead only as far as there is room: ``threads * AHEAD`` items, whose ``size`` is ``limit`` bytes together at most. A
+    larger item is alone, from the end of all calls before it to the beginning of the next.
+
+    After an error no further call begins. The first error is raised once the running calls have ended.
     """
     if threads <= 1:
         for item in items:
@@ -35,11 +37,24 @@ def map_in_order(
         return
     running: deque[tuple[Item, Future[Result]]] = deque()
     held = 0  # bytes of all items in running
+    errors: list[BaseException] = []
+
+    def call(item: Item) -> Result:
+        if errors:
+            raise CancelledError
+        try:
+            return function(item)
+        except BaseException as error:
+            errors.append(error)
+            raise
 
     def first() -> tuple[Item, Result]:
         nonlocal held
         item, future = running[0]
-        result = future.result()
+        try:
+            result = future.result()
+        except CancelledError:
+            raise errors[0] from None
         running.popleft()
         held -= size(item)
         return item, result
@@ -47,10 +62,14 @@ def map_in_order(
     with ThreadPoolExecutor(threads, thread_name_prefix="semantik-concurrent") as pool:
         try:
             for item in items:
-                while running and (len(running) >= threads * AHEAD or held + size(item) > limit):
+                large = size(item) > limit
+                while running and (large or len(running) >= threads * AHEAD or held + size(item) > limit):
                     yield first()
+                if large:
+                    yield item, function(item)
+                    continue
                 log_context = copy_context()
-                running.append((item, pool.submit(log_context.run, function, item)))
+                running.append((item, pool.submit(log_context.run, call, item)))
                 held += size(item)
             while running:
                 yield first()

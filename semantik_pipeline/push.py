@@ -12,6 +12,8 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from semantik_pipeline.concurrency import map_in_order
+from semantik_pipeline.documents import IngestedDocument
 from semantik_pipeline.errors import Conflict, Forbidden, PluginError, TransientError, UsageError
 from semantik_pipeline.isolation import isolated
 from semantik_pipeline.ledger import Transaction
@@ -23,6 +25,7 @@ from semantik_pipeline.ledger.ingestion.sync import Arrival, Known
 from semantik_pipeline.ledger.operations import holds, lifecycle
 from semantik_pipeline.ledger.queue import fair_queue
 from semantik_pipeline.stages.arrivals import arrival_of, redescribed, same_content
+from semantik_pipeline.stages.fetching import BYTES
 from semantik_pipeline.stages.parsing import storable
 
 if TYPE_CHECKING:
@@ -178,20 +181,39 @@ def _open_as_before(
 
 
 def _stored(runtime: Runtime, documents: Iterable[Given]) -> dict[str, Arrival]:
-    """Store the documents' bodies in the blobs, one at a time, and return the arrivals by unique id."""
+    """Store the documents' bodies in the blobs and return the arrivals by unique id."""
     connector: Any = runtime.host.instance(CONNECTOR, {}, kind="connector")
     if not hasattr(connector, "receive"):
         raise PluginError(
             f"The connector {CONNECTOR!r} that is loaded here does not accept documents.",
             "Remove the plugin that replaces the built-in one.",
         )
-    arrivals: dict[str, Arrival] = {}
+
+    def store(received: tuple[IngestedDocument, Arrival]) -> None:
+        runtime.blobs.put_raw(received[0].content_hash, received[0].body)
+
+    received = _received(connector, documents)
+    stored = map_in_order(store, received, threads=runtime.blobs.concurrency, size=_size, limit=BYTES)
+    arrivals = {arrival.unique_id: arrival for (_, arrival), _ in stored}
+    if not arrivals:
+        raise UsageError("No document is given.", "Give at least one.")
+    return arrivals
+
+
+def _size(received: tuple[IngestedDocument, Arrival]) -> int:
+    return received[1].size or 0
+
+
+def _received(connector: Any, documents: Iterable[Given]) -> Iterator[tuple[IngestedDocument, Arrival]]:
+    """Yield the documents of a push, each with its arrival. Raises UsageError for one that is not valid."""
+    names: set[str] = set()
     for one in documents:
         name = _name_of(one)
-        if name in arrivals:
+        if name in names:
             raise UsageError(f"Two documents have the unique id {name!r}.", "Give each document its own.")
-        if len(arrivals) == MOST:
+        if len(names) == MOST:
             raise UsageError(f"A push has at most {MOST:,} documents.", "Send the others in another push.")
+        names.add(name)
         kind = (one.media_type or "").partition(";")[0].strip()
         if kind and not MEDIA_TYPE.fullmatch(kind):
             raise UsageError(f"{kind[:80]!r} is not a media type.", "Give a media type such as text/markdown, or none.")
@@ -203,11 +225,7 @@ def _stored(runtime: Runtime, documents: Iterable[Given]) -> dict[str, Arrival]:
             metadata={**one.metadata, **({"title": one.title} if one.title else {})},
             principals=one.principals,
         ).check()
-        runtime.blobs.put_raw(document.content_hash, document.body)
-        arrivals[name] = arrival_of(name, document, None)
-    if not arrivals:
-        raise UsageError("No document is given.", "Give at least one.")
-    return arrivals
+        yield document, arrival_of(name, document, None)
 
 
 def _name_of(one: Given) -> str:

@@ -22,8 +22,8 @@ class ConnectorPlugin(SemanticPlugin):
 
     PLUGIN_TYPE: ClassVar[str] = "connector"
 
-    #: Number of :meth:`fetch` calls that may run concurrently on one instance. Raise it if a source answers slowly and
-    #: allows it: a sync that fetches one document at a time from a server with 50 ms latency gets 20 documents/s.
+    #: Number of :meth:`fetch` calls, 1 to 32, that may run concurrently on one instance. Raise it if a source answers
+    #: slowly and allows it: a sync that fetches one document at a time, at 50 ms each, gets 20 documents/s.
     FETCH_CONCURRENCY: ClassVar[int] = 1
 
     @classmethod

@@ -13,6 +13,8 @@ from semantik_pipeline.contracts import KINDS, SemanticPlugin
 from semantik_pipeline.errors import PluginLoadError
 
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+#: The largest FETCH_CONCURRENCY of a connector.
+MOST_FETCHES = 32
 #: Required arguments that ``initialize`` may have.
 INITIALIZE_ASKS = ("config", "model_name")
 
@@ -50,6 +52,7 @@ def check_shape(cls: type, kind: str) -> None:
         if defines(cls, name):
             _check_method(cls, base, name)
     _check_initialize(cls)
+    _check_concurrency(cls)
 
 
 def conform(cls: type, kind: str) -> type[SemanticPlugin]:
@@ -110,6 +113,14 @@ def _contract_methods(base: type) -> list[str]:
     """Return the names of the base's methods except ``initialize``, whose arguments are checked separately."""
     names = [name for name in dir(base) if not name.startswith("_") and name != "initialize"]
     return [name for name in names if callable(getattr(base, name))]
+
+
+def _check_concurrency(cls: type) -> None:
+    value = getattr(cls, "FETCH_CONCURRENCY", 1)
+    if type(value) is not int or not 1 <= value <= MOST_FETCHES:
+        raise PluginLoadError(
+            f"{cls.__name__}.FETCH_CONCURRENCY is {value!r}.", f"Set it to a whole number from 1 to {MOST_FETCHES}."
+        )
 
 
 def _check_method(cls: type, base: type, name: str) -> None:

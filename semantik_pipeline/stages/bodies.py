@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-#: Bytes of documents that are read ahead of their use. A larger document is read alone.
-READ_AHEAD = 16 * 2**20
+#: Bytes of documents that are read ahead of their use. A larger document is read alone. What is read ahead is read
+#: again if the claim is given back, as it is every few seconds while documents take long.
+READ_AHEAD = 512_000
 
 
 def read_ahead(
@@ -22,7 +23,8 @@ def read_ahead(
 ) -> Iterator[tuple[Unit, Result | Exception]]:
     """Yield each unit with ``read(unit)``, or with the error that it raised, in order.
 
-    If the blobs are not on this machine, the next units are read meanwhile.
+    If the blobs are in a bucket, the next units are read meanwhile, in other threads of the process. Therefore ``read``
+    should do no more than fetch bytes: what it computes would slow down the model.
     """
 
     def read_or_error(unit: Unit) -> Result | Exception:

@@ -30,30 +30,49 @@ class Job:
     request: ChunkRequest
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Stored:
+    """What the blobs have of a unit: its parse, packed, or else its body."""
+
+    parser: str
+    parse_key: str
+    packed: bytes | None
+    body: bytes | None
+
+
 def jobs(runtime: Runtime, held: Held, units: Sequence[Unit]) -> Iterator[Job]:
     """Yield the units of the claim with their requests. A unit for which no request can be made fails alone."""
-    for unit, job in read_ahead(runtime, units, partial(_job, runtime)):
-        if isinstance(job, Job):
-            yield job
+    for unit, stored in read_ahead(runtime, units, partial(_read, runtime)):
+        try:
+            if isinstance(stored, Exception):
+                raise stored
+            job = _job(runtime, unit, stored)
+        except Exception as error:
+            fail(runtime, held.claim, [unit], error, alone=True)
         else:
-            fail(runtime, held.claim, [unit], job, alone=True)
+            yield job
 
 
-def _job(runtime: Runtime, unit: Unit) -> Job:
-    config = runtime.generation(unit.generation_id).config
+def _read(runtime: Runtime, unit: Unit) -> _Stored:
     _refuse_large(unit, runtime.settings.child)
     parser, parse_key = parse_key_of(runtime, unit)
-    parsed = runtime.blobs.get_parsed(parse_key)
-    body = None if parsed else _raw_body(runtime, unit)
+    packed = runtime.blobs.get_body("parsed", parse_key)
+    body = None if packed else _raw_body(runtime, unit)
+    return _Stored(parser=parser, parse_key=parse_key, packed=packed, body=body)
+
+
+def _job(runtime: Runtime, unit: Unit, stored: _Stored) -> Job:
+    parsed = runtime.blobs.unpack(stored.parse_key, stored.packed) if stored.packed else None
+    body = stored.body if parsed or stored.body is not None else _raw_body(runtime, unit)
     request = ChunkRequest(
         content=body,
         parsed=parsed,
         file_path=unit.file_path,
         media_type=unit.media_type,
         metadata=unit.metadata,
-        **plugins_of(config, parser),
+        **plugins_of(runtime.generation(unit.generation_id).config, stored.parser),
     )
-    return Job(unit=unit, parse_key=parse_key, request=request)
+    return Job(unit=unit, parse_key=stored.parse_key, request=request)
 
 
 def parse_key_of(runtime: Runtime, unit: Unit) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from semantik_pipeline.ledger.ingestion.sync import Arrival, Known, SourceClaim
 from semantik_pipeline.ledger.queue.leases import Hold
 from semantik_pipeline.ledger.tables.ingestion import NOT_READ
 from semantik_pipeline.stages.arrivals import Batch, plugin_changed, redescribed, same_content, without_content
-from semantik_pipeline.stages.fetching import Unread, fetch_all
+from semantik_pipeline.stages.fetching import Left, Unread, fetch_all
 from semantik_pipeline.stages.unit_errors import describe, told
 
 if TYPE_CHECKING:
@@ -66,7 +66,9 @@ class Comparison:
         changed = self._changed(batch, before, found)
         for (name, reference), fetched in fetch_all(self.runtime, self.connector, self.claim, self.hold, changed):
             known = before.get(name)
-            if isinstance(fetched, Unread):
+            if isinstance(fetched, Left):
+                found.cut = True
+            elif isinstance(fetched, Unread):
                 self._unread(found, known, name, reference, fetched)
             elif fetched is not None:
                 self._sort(found, same, known, fetched)
@@ -80,14 +82,11 @@ class Comparison:
     def _changed(
         self, batch: Batch, before: dict[str, Known], found: Compared
     ) -> Iterator[tuple[str, DocumentReference]]:
-        """Yield the references that may have changed, until the process takes no more work."""
+        """Yield the references that may have changed."""
         for name, reference in batch.references.items():
             known = before.get(name)
             if known and self._same_hint(known, reference):
                 found.seen.append(known.document_id)
-            elif self.runtime.idle:
-                found.cut = True
-                return
             else:
                 yield name, reference
 

@@ -212,17 +212,18 @@ def _document_pools(
         there = content.load_extractions(tx, [(unit.text_hash, fingerprint) for unit in units if unit.text_hash])
     new = [unit for unit in units if unit.text_hash and unit.parse_key and (unit.text_hash, fingerprint) not in there]
 
-    def text_of(unit: Unit) -> str | None:
-        parsed = runtime.blobs.get_parsed(unit.parse_key or "")
-        return None if parsed is None else parsed.text
-
     pool = Pool()
-    for unit, text in read_ahead(runtime, new, text_of):
-        if isinstance(text, Exception):
-            fail(runtime, claim, [unit], text, alone=True)
+    for unit, body in read_ahead(runtime, new, lambda unit: runtime.blobs.get_body("parsed", unit.parse_key or "")):
+        try:
+            if isinstance(body, Exception):
+                raise body
+            parsed = None if body is None else runtime.blobs.unpack(unit.parse_key or "", body)
+        except Exception as error:
+            fail(runtime, claim, [unit], error, alone=True)
             units[:] = [one for one in units if one.key != unit.key]
-        elif text is not None:
-            pool.add(unit, unit.text_hash or "", text)
+            continue
+        if parsed is not None:
+            pool.add(unit, unit.text_hash or "", parsed.text)
             if pool.full:
                 yield pool
                 pool = Pool()

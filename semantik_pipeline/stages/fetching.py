@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,9 +30,9 @@ if TYPE_CHECKING:
 #: Number of tries of one document within a slice before it counts as unread. The next sync tries it again.
 FETCHES = 3
 
-#: Bytes of documents that are fetched concurrently, and of bodies that are stored concurrently. A larger document is
-#: handled alone.
-BYTES = 64 * 2**20
+#: Bytes of documents that are fetched concurrently, or whose bodies are stored concurrently. A larger document is
+#: handled alone. More would hide no more latency, and on a slow line each could take longer than the lease's deadline.
+BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +42,16 @@ class Unread:
     error: Exception
 
 
+@dataclass(frozen=True)
+class Left:
+    """A document that was not fetched, because the process takes no more work."""
+
+
 #: A name from the batch, and the document that the source calls by it.
 Named = tuple[str, DocumentReference]
 
 #: What becomes of a reference; None if its document is gone.
-Fetched = Arrival | Unread | None
+Fetched = Arrival | Unread | Left | None
 
 
 def fetch_all(
@@ -55,13 +59,18 @@ def fetch_all(
 ) -> Iterator[tuple[Named, Fetched]]:
     """Fetch documents and store their bodies. Yields what became of each reference, in the order of ``wanted``.
 
-    As many fetches run concurrently as the connector allows (``FETCH_CONCURRENCY``), within :data:`BYTES`, and as many
-    bodies are stored meanwhile as the blobs allow. ``wanted`` is read only as far as there is room, so a caller can end
-    it early. The first error stops all further fetches; it is raised after the running ones have ended.
+    As many fetches run concurrently as the connector allows (``FETCH_CONCURRENCY``), within :data:`BYTES`. Of a
+    connector that fetches one at a time, the next document is fetched while bodies are stored. Once the process takes
+    no more work, no further fetch begins, and neither does one after an error, which is raised when the running ones
+    have ended.
     """
 
     def read(named: Named) -> _Unstored | Fetched:
-        return _read(runtime, connector, claim, hold, *named)
+        if runtime.idle:
+            return Left()
+        fetched = _read(runtime, connector, claim, hold, *named)
+        hold.touch()
+        return fetched
 
     def store(item: tuple[Named, _Unstored | Fetched]) -> Fetched:
         found = item[1]
@@ -71,15 +80,20 @@ def fetch_all(
         hold.touch()
         return found.arrival
 
-    threads, bodies = max(1, connector.FETCH_CONCURRENCY), runtime.blobs.concurrency
+    threads = connector.FETCH_CONCURRENCY
+    if threads == 1:
+        fetched = ((named, read(named)) for named in wanted)  # in this thread, as it is asked for
+        stored = map_in_order(store, fetched, threads=runtime.blobs.concurrency, size=_size, limit=BYTES)
+        yield from ((named, outcome) for (named, _), outcome in stored)
+        return
 
     def declared(named: Named) -> int:
         return named[1].size or BYTES // threads
 
-    fetched = map_in_order(read, wanted, threads=threads, size=declared, limit=BYTES)
-    with closing(fetched):  # so that nothing is being fetched after an error of the blobs
-        for (named, _), outcome in map_in_order(store, fetched, threads=bodies, size=_size, limit=BYTES):
-            yield named, outcome
+    def read_and_store(named: Named) -> Fetched:
+        return store((named, read(named)))
+
+    yield from map_in_order(read_and_store, wanted, threads=threads, size=declared, limit=BYTES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +136,6 @@ def _read(
             raise  # no document is to blame: the slice waits, or the sync ends
         except (TransientError, OSError) as error:
             if attempt + 1 == FETCHES or isinstance(error, DocumentUnreadable):
-                hold.touch()
                 return Unread(error=error)
             time.sleep(min(getattr(error, "retry_after", None) or 0.1 * 2**attempt, 2.0))
         except Exception as error:

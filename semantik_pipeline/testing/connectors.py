@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import json
 import pickle
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from semantik_pipeline.contracts import ConnectorPlugin
@@ -125,13 +124,9 @@ class IncrementalConnectorContract(ConnectorContract):
 
     def test_concurrent_fetches_return_what_single_ones_return(self) -> None:
         plugin = self.make_plugin()
-        if plugin.FETCH_CONCURRENCY == 1:
-            return  # the host never fetches two documents at the same time
         named = references(enumerated(plugin))
         alone = [_outcome(plugin, reference) for reference in named]
-        with ThreadPoolExecutor(plugin.FETCH_CONCURRENCY) as threads:
-            together = list(threads.map(lambda reference: _outcome(plugin, reference), named * 4))
-        assert together == alone * 4
+        assert asyncio.run(_together(plugin, named * 4)) == alone * 4
 
     def test_every_checkpoint_resumes_right_behind_itself(self) -> None:
         self._check_resuming(enumerated(self.make_plugin()))
@@ -185,6 +180,21 @@ class IncrementalConnectorContract(ConnectorContract):
         for reference in references(enumerated(plugin))[:20]:
             answer = _outcome(plugin, reference)
             assert isinstance(answer, str) or answer.unique_id == reference.unique_id
+
+
+async def _together(plugin: ConnectorPlugin, named: list[DocumentReference]) -> list[IngestedDocument | str]:
+    """The outcomes of fetches that run on one event loop, as the host runs them."""
+    places = asyncio.Semaphore(plugin.FETCH_CONCURRENCY)
+
+    async def outcome(reference: DocumentReference) -> IngestedDocument | str:
+        async with places:
+            try:
+                return await _fetch(plugin, reference)
+            except _NO_DOCUMENT as error:
+                return f"{type(error).__name__}: {error}"
+
+    async with asyncio.timeout(60):
+        return list(await asyncio.gather(*map(outcome, named)))
 
 
 def _outcome(plugin: ConnectorPlugin, reference: DocumentReference) -> IngestedDocument | str:

@@ -77,6 +77,19 @@ def test_many_are_put_and_removed_as_each_alone(place):
     assert [key for key in bodies if place.blobs.get_raw(key) is None] == [KEY], "all others are young"
 
 
+def test_a_bucket_is_asked_once_for_each_body(in_bucket, bucket):
+    """Looking first, as for a folder, would take two more requests for a new body, and one for its size to read it."""
+    blobs = in_bucket.blobs
+    for ask, method in (
+        (lambda: blobs.put_raw(KEY, b"body"), "PUT"),
+        (lambda: blobs.get_raw(KEY), "GET"),
+        (lambda: blobs.get_parsed(KEY), "GET"),
+    ):
+        bucket.server.requests.clear()
+        ask()
+        assert [request.split()[0] for request in bucket.server.requests] == [method]
+
+
 def test_what_another_process_removed_is_written_again(place):
     """No listing is kept: it would tell that the body is still there."""
     mine, theirs = place.blobs, place.blobs
