@@ -1,4 +1,4 @@
-"""Reading the stored bodies of units: ahead of their use where each read is a round trip."""
+"""Bodies in a bucket: read ahead of their use and stored together, because each call is a round trip."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from semantik_pipeline.concurrency import map_in_order
 from semantik_pipeline.ledger.queue.work import Unit
 
 if TYPE_CHECKING:
+    from semantik_pipeline.blobs import Blobs
     from semantik_pipeline.runtime import Runtime
 
 Result = TypeVar("Result")
@@ -16,6 +17,9 @@ Result = TypeVar("Result")
 #: Bytes of documents that are read ahead of their use. A larger document is read alone. What is read ahead is read
 #: again if the claim is given back, as it is every few seconds while documents take long.
 READ_AHEAD = 512_000
+
+#: Bytes of bodies that wait to be stored together.
+UNSTORED = 8 * 2**20
 
 
 def read_ahead(
@@ -36,3 +40,24 @@ def read_ahead(
     return map_in_order(
         read_or_error, units, threads=runtime.blobs.concurrency, size=lambda unit: unit.size or 0, limit=READ_AHEAD
     )
+
+
+class Unstored:
+    """Bodies of documents that a connector loads one by one, stored together. A folder stores each at once."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+        self._bodies: dict[str, bytes] = {}
+        self._size = 0
+
+    def add(self, key: str, body: bytes) -> None:
+        """Keep a raw body until :meth:`store`, or until too much waits."""
+        self._bodies[key] = body
+        self._size += len(body)
+        if self._size > UNSTORED or self._blobs.concurrency == 1:
+            self.store()
+
+    def store(self) -> None:
+        """Store all that were added. Call before their documents are written to the ledger."""
+        self._blobs.put_many("raw", self._bodies.items())
+        self._bodies, self._size = {}, 0

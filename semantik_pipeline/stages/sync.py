@@ -26,11 +26,13 @@ from semantik_pipeline.ledger.queue import renewals
 from semantik_pipeline.ledger.queue.leases import Hold
 from semantik_pipeline.ledger.queue.renewals import Renewal
 from semantik_pipeline.stages.arrivals import FIRST_BATCH, Batch, arrival_of, plugin_changed
+from semantik_pipeline.stages.bodies import Unstored
 from semantik_pipeline.stages.comparison import Compared, Comparison
 from semantik_pipeline.stages.completion import complete
 from semantik_pipeline.stages.deletions import remove_vanished
 from semantik_pipeline.stages.left import pass_on
 from semantik_pipeline.stages.parsing import storable
+from semantik_pipeline.stages.slice_time import alone_until
 from semantik_pipeline.stages.source_errors import fail_slice
 from semantik_pipeline.stages.source_warnings import problems_told
 
@@ -42,10 +44,6 @@ log = logging.getLogger(__name__)
 
 #: Seconds after which a sync gives another try to documents on which an extractor failed.
 NOTES = 3600.0
-
-#: A slice keeps its source for ALONE seconds, or STARTS times the duration of its start (up to the first event),
-#: whichever is longer, even if others wait: resuming a source has a cost too, and shorter slices would do nothing else.
-ALONE, STARTS = 0.25, 5
 
 
 def run(runtime: Runtime, until: float) -> bool:
@@ -134,6 +132,7 @@ class Slice:
         self.call = runtime.host.call
         self.size = min(FIRST_BATCH, runtime.settings.sync.batch_size)
         self.batch = Batch()
+        self.unstored = Unstored(runtime.blobs)
         self.problems = claim.problems  # problems of the run that no later slice will meet again
         self.unread: list[str] = []  # problems with known documents named since the last checkpoint
         self.arriving = 0.0  # time.time() at which the comparison of the current batch began
@@ -145,7 +144,7 @@ class Slice:
         self.connector = self._connector()
         self._begin()
         for event in self._events(self.connector):
-            self.alone_until = self.alone_until or _alone_until(self.taken)
+            self.alone_until = self.alone_until or alone_until(self.taken)
             if isinstance(event, Complete):
                 self._flush()
                 if not (event.full or self._fetch_owed()):
@@ -209,7 +208,7 @@ class Slice:
             self.batch.named(storable(event.unique_id)).references[storable(event.unique_id)] = event
         elif isinstance(event, IngestedDocument):
             document, name = event.check(), storable(event.unique_id)
-            self.runtime.blobs.put_raw(document.content_hash, document.body)
+            self.unstored.add(document.content_hash, document.body)
             self.batch.named(name).documents[name] = arrival_of(name, document, None)
         elif isinstance(event, Removal):
             self.batch.named(storable(event.unique_id)).removals.append(storable(event.unique_id))
@@ -238,6 +237,7 @@ class Slice:
     def _compared(self) -> tuple[Batch, dict[str, Known], Compared]:
         """Take the batch. Returns it, the ledger's state of its documents, and the result of the comparison."""
         batch, self.batch, self.arriving = self.batch, Batch(), time.time()
+        self.unstored.store()
         self.size = min(2 * self.size, self.runtime.settings.sync.batch_size)
         self.hold.check()
         names = [*batch.references, *batch.documents, *batch.removals]
@@ -341,9 +341,3 @@ class Slice:
     def _complete(self, event: Complete) -> None:
         problems = self._problems()
         complete(self.runtime, self.claim, self.hold, next_run=event.cursor, problems=problems, older_than=NOTES)
-
-
-def _alone_until(taken: float) -> float:
-    """Return until when a slice, taken at ``taken`` and now at its first event, does not yield to waiting sources."""
-    began = time.monotonic()
-    return began + max(ALONE, STARTS * (began - taken))

@@ -10,6 +10,8 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
+from semantik_pipeline.contracts import ConnectorPlugin
+from semantik_pipeline.documents import IngestedDocument, content_hash
 from semantik_pipeline.errors import StorageUnavailable
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on
@@ -87,6 +89,25 @@ def test_each_stage_has_several_bodies_in_progress(make_pipeline, distant) -> No
     distant.together.clear()
     work_on(pipeline.runtime, "extract")
     assert distant.most["read parsed"] >= TOGETHER
+    pipeline.run()
+    assert set(pipeline.stages().values()) == {"indexed"} and len(pipeline.stages()) == len(TEXTS)
+
+
+@pytest.mark.parametrize("unstored", [bodies.UNSTORED, 100], ids=["together", "by size"])
+def test_bodies_of_loaded_documents_are_stored_together(make_pipeline, distant, monkeypatch, unstored) -> None:
+    """A connector that only loads documents brings each with its body."""
+    monkeypatch.setattr(bodies, "UNSTORED", unstored)
+    pipeline = begun(make_pipeline)
+    cls = pipeline.runtime.host.registry.get("fake-connector").cls
+
+    async def load_documents(connector: Any, source_id: Any = None) -> Any:
+        for name, text in TEXTS.items():
+            yield IngestedDocument(text, name, "fake", {}, content_hash(text), media_type="text/plain")
+
+    monkeypatch.setattr(cls, "enumerate", ConnectorPlugin.enumerate)
+    monkeypatch.setattr(cls, "load_documents", load_documents)
+    work_on(pipeline.runtime, "sync")
+    assert distant.most["write raw"] >= TOGETHER
     pipeline.run()
     assert set(pipeline.stages().values()) == {"indexed"} and len(pipeline.stages()) == len(TEXTS)
 

@@ -31,7 +31,7 @@ from semantik_pipeline.operations import SourceRequest, begin_sync
 from semantik_pipeline.pipeline import work_on
 from semantik_pipeline.schedules import FIRST_WAIT, Schedule
 from semantik_pipeline.sources import NewSource
-from semantik_pipeline.stages import sync, upsert
+from semantik_pipeline.stages import slice_time, sync, upsert
 from semantik_pipeline.testing import FakeConnector
 from semantik_pipeline.verification import verify
 from tests.integration.conftest import FAKE_COLLECTION
@@ -612,8 +612,8 @@ def read_when_through(pipeline, monkeypatch) -> list[int]:
 
 def test_a_slice_makes_way_for_a_source_that_waits(make_pipeline, monkeypatch) -> None:
     """There is one loop; without this the other one would begin when the slice of the first is over."""
-    monkeypatch.setattr(sync, "ALONE", 0.0)
-    monkeypatch.setattr(sync, "STARTS", 0)
+    monkeypatch.setattr(slice_time, "ALONE", 0.0)
+    monkeypatch.setattr(slice_time, "STARTS", 0)
     pipeline = make_pipeline(work={"time_slice": 60.0})
     assert read_when_through(pipeline, monkeypatch) == [5, 60], (
         "the other one was through when five documents of the long one were read"
