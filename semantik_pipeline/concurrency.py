@@ -35,9 +35,8 @@ def map_in_order(
         for item in items:
             yield item, function(item)
         return
-    running: deque[tuple[Item, Future[Result]]] = deque()
+    running, errors = deque[tuple[Item, Future[Result]]](), list[BaseException]()
     held = 0  # bytes of all items in running
-    errors: list[BaseException] = []
 
     def call(item: Item) -> Result:
         if errors:
@@ -62,14 +61,12 @@ def map_in_order(
     with ThreadPoolExecutor(threads, thread_name_prefix="semantik-concurrent") as pool:
         try:
             for item in items:
-                large = size(item) > limit
-                while running and (large or len(running) >= threads * AHEAD or held + size(item) > limit):
+                while running and (len(running) >= threads * AHEAD or held + size(item) > limit):
                     yield first()
-                if large:
+                if size(item) > limit:
                     yield item, function(item)
                     continue
-                log_context = copy_context()
-                running.append((item, pool.submit(log_context.run, call, item)))
+                running.append((item, pool.submit(copy_context().run, call, item)))  # for the log's fields
                 held += size(item)
             while running:
                 yield first()

@@ -139,14 +139,14 @@ WHOLE = {"chunk": [], "document": [{"plugin": "fake-extractor", "options": {}}]}
 
 def test_a_body_that_cannot_be_read_stops_its_own_document_alone(make_pipeline, monkeypatch) -> None:
     pipeline = chunked(make_pipeline, WHOLE, **{f"d{number}": f"text {number}" for number in range(10)})
-    bad, read = pipeline.unit("d3")["parse_key"], pipeline.runtime.blobs.get_parsed
+    bad, read = pipeline.unit("d3")["parse_key"], pipeline.runtime.blobs.get_body
 
-    def reading(key: str) -> Any:
+    def reading(kind: str, key: str) -> Any:
         if key == bad:
             raise ServiceUnavailable("The blobs can't be reached: Input/output error")
-        return read(key)
+        return read(kind, key)
 
-    monkeypatch.setattr(pipeline.runtime.blobs, "get_parsed", reading)
+    monkeypatch.setattr(pipeline.runtime.blobs, "get_body", reading)
     work_on(pipeline.runtime, "extract")
     assert {name for name, stage in pipeline.stages().items() if stage == "embed"} == {
         f"d{number}" for number in range(10) if number != 3

@@ -637,7 +637,8 @@ def test_a_source_that_starts_slowly_gets_further_than_its_start(
         passed[0] += fetching
         return await fetch(self, reference)
 
-    monkeypatch.setattr(sync, "time", clock)
+    for module in (sync, slice_time):
+        monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(FakeConnector, "authenticate", slow_to_begin)
     monkeypatch.setattr(FakeConnector, "fetch", slow_fetch)
     pipeline = make_pipeline(work={"time_slice": 1e6})
