@@ -99,7 +99,7 @@ def push(
     that a document names. Documents that the caller may not see are not changed, and documents that are also open to
     others stay open to them.
 
-    Bodies are read and stored one by one. Raises UsageError for an unknown collection, no document, more than MOST
+    Bodies are read one by one. Raises UsageError for an unknown collection, no document, more than MOST
     documents, a repeated unique id, an invalid media type, and a source that is paused or deleted; Forbidden for
     principals that are not the caller's; Conflict if a unique id belongs to a document that the caller may not see;
     TransientError if too many documents of the source are in progress.

@@ -136,11 +136,11 @@ def test_an_old_body_that_nobody_put_again_can_be_removed(place):
     assert blobs.get_raw(KEY) is None
 
 
-def test_a_body_that_is_swept_while_it_is_put_again_is_written_again(place, monkeypatch):
-    """The other process has found it unused, and removes it after this one saw it."""
-    mine, theirs = place.blobs, place.blobs
+def test_a_body_that_is_swept_while_it_is_put_again_is_written_again(tmp_path, monkeypatch):
+    """The other process has found it unused, and removes it after this one saw it; a bucket is written unseen."""
+    mine, theirs = Blobs(str(tmp_path)), Blobs(str(tmp_path))
     mine.put_raw(KEY, b"body")
-    place.make_old(10 * GRACE)
+    os.utime(tmp_path / "raw" / KEY[:2] / KEY, (time.time() - 10 * GRACE,) * 2)
     look = mine._about
 
     def swept_after_the_look(path: str) -> dict[str, Any] | None:

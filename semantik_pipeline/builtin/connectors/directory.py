@@ -40,7 +40,6 @@ class DirectoryConnector(ConnectorPlugin):
     PLUGIN_ID = "directory"
     PLUGIN_VERSION = "1.0.0"
     METADATA = {"name": "Folder", "description": "The files of a folder on this machine or a mounted share."}
-    FETCH_CONCURRENCY = 8  # for shares that are mounted over a network
 
     def __init__(self, config: dict[str, Any] | None = None) -> None:
         super().__init__(config)
