@@ -130,22 +130,22 @@ def test_what_a_body_calls_itself_does_not_make_its_limit(make_api: Callable[...
 
 
 def test_a_caller_who_asks_too_often_waits_and_others_do_not(make_api: Callable[..., Api]) -> None:
-    api = make_api(api={"rate": "3/minute"})
+    api = make_api(api={"rate": "3/day"})
     assert [api.get("/fleet", by="reader").status_code for _ in range(4)] == [200, 200, 200, 429]
     found = api.get("/fleet", by="reader")
-    assert problem(found, 429) and 1 <= int(found.headers["retry-after"]) <= 60
+    assert problem(found, 429) and 1 <= int(found.headers["retry-after"]) <= 86_400
     assert api.get("/fleet", by="admin").status_code == 200
 
 
 def test_an_address_that_tries_keys_is_made_to_wait_but_locks_out_no_key(make_api: Callable[..., Api]) -> None:
-    api = make_api(api={"unauthenticated_rate": "2/minute"})
+    api = make_api(api={"unauthenticated_rate": "2/day"})
     api.keys["wrong"] = "sk_nobody"
     assert [api.get("/fleet", by="wrong").status_code for _ in range(3)] == [401, 401, 429]
     assert api.get("/fleet", by="admin").status_code == 200
 
 
 def test_what_an_auth_plugin_could_be_asked_too_often_is_not_answered(make_api: Callable[..., Api]) -> None:
-    api = make_api(api={"unauthenticated_rate": "2/minute", "auth": ["fake-auth"]})
+    api = make_api(api={"unauthenticated_rate": "2/day", "auth": ["fake-auth"]})
     good = {"X-User": "anna"}
     assert api.get("/fleet", by=None, headers=good).status_code in (200, 403)
     assert [api.get("/fleet", by=None).status_code for _ in range(2)] == [401, 401]

@@ -307,7 +307,7 @@ def test_what_one_request_may_cost_is_bounded(api: Api) -> None:
 
 
 def test_a_question_counts_once_for_each_collection(make_api: Callable[..., Api]) -> None:
-    api = make_api(api={"rate": "6/minute"}, search={"reranker": "fake-reranker"})
+    api = make_api(api={"rate": "6/day"}, search={"reranker": "fake-reranker"})
     give(api, "default", TEXTS)
     batch = {"searches": [{"query": "owls"}] * 4}
     api.good(api.post("/search/batch", json=batch, by="reader"))
