@@ -91,8 +91,8 @@ def test_a_worker_is_drained_resumed_restarted_and_ended(make_fleet, postgres_ur
     before = embedded_of(fleet, operation)
     assert wait(fleet, small, 200).outcome == "succeeded"
     assert progress_of(fleet, operation).state == "running", "it is not kept waiting for the end of the large one"
-    # Three pools may have been at the embed stage when it came. Its own units are half a pool, so the fair share of the large
-    # source is another half.
+    # Three pools may have been at the embed stage when it came. Its own units are half a pool, so the fair share of the
+    # large source is another half.
     passed = indexed_before(fleet, "small") - before
     assert passed <= 3.5 * 20, f"{passed} documents of the large source passed the 20 of the small one"
 
