@@ -20,18 +20,20 @@ def map_in_order(
     items: Iterable[Item],
     *,
     threads: int,
+    ahead: int = 0,
     size: Callable[[Item], int] = lambda item: 0,
     limit: int = 0,
 ) -> Generator[tuple[Item, Result], None, None]:
     """Yield each item with ``function(item)``, in the order of ``items``, with up to ``threads`` calls at a time.
 
-    With one thread, each call runs in the calling thread when its result is asked for. With more, ``items`` is read
-    ahead only as far as there is room: ``threads * AHEAD`` items, whose ``size`` is ``limit`` bytes together at most. A
-    larger item is alone, from the end of all calls before it to the beginning of the next.
+    With one thread and no ``ahead``, each call runs in the calling thread when its result is asked for. Otherwise
+    ``items`` is read ahead only as far as there is room: ``ahead`` items (0: ``threads * AHEAD``), whose ``size`` is
+    ``limit`` bytes together at most. A larger item is alone, from the end of all calls before it to the beginning of
+    the next.
 
     After an error no further call begins. The first error is raised once the running calls have ended.
     """
-    if threads <= 1:
+    if threads <= 1 and not ahead:
         for item in items:
             yield item, function(item)
         return
@@ -61,7 +63,7 @@ def map_in_order(
     with ThreadPoolExecutor(threads, thread_name_prefix="semantik-concurrent") as pool:
         try:
             for item in items:
-                while running and (len(running) >= threads * AHEAD or held + size(item) > limit):
+                while running and (len(running) >= (ahead or threads * AHEAD) or held + size(item) > limit):
                     yield first()
                 if size(item) > limit:
                     yield item, function(item)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from semantik_pipeline import logs
+from semantik_pipeline.concurrency import map_in_order
 from semantik_pipeline.errors import ChildError, ChildOutOfMemory, LeaseLost, SkipDocument
 from semantik_pipeline.ledger import Transaction
 from semantik_pipeline.ledger.database.bulk import pools
@@ -34,8 +35,15 @@ if TYPE_CHECKING:
 #: Maximum number of chunk rows written by one transaction, so that nobody waits long for the ledger.
 ROWS = 2000
 
-#: Bytes of documents that one request gives to a child together. A larger document goes alone.
-TOGETHER = 512_000
+#: Bytes of documents that one request gives to a child together. A larger document goes alone. Small requests let the
+#: child work on one while the one before it is saved.
+TOGETHER = 128_000
+
+#: Requests that are made ahead of their saving, and the bytes of their documents. A larger document is alone.
+AHEAD, AHEAD_BYTES = 3, 4 * TOGETHER
+
+#: The answers of a child: for each document of a request its chunks, or why there are none.
+Answers = list["Chunked | BaseException"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,44 +59,72 @@ class Chunks:
 def run(runtime: Runtime, claims: Claims) -> None:
     """Reuse the chunks of other generations, and parse and chunk the remaining documents in a child process.
 
-    Small documents are processed and saved in groups.
+    Small documents are processed and saved in groups. While one group is saved, the child works on the next.
     """
     for held in claims:
-        for number, piece in enumerate(_pieces(runtime, held)):
-            if claims.stopping or (number and (held.wanted or held.lasts)):
-                break  # the remaining units are given back
-            try:
-                held.hold.check()
-                with logs.bound(**about(piece.units)):
-                    piece.work()
-            except LeaseLost:
-                break
-            except Exception as error:  # a full disk, or an unreachable ledger
-                fail(runtime, held.claim, piece.units, error)
-            held.hold.touch()
-            for stage in {_next_stage(runtime, unit) for unit in piece.units}:
-                runtime.ring(stage)
+        pieces = _Pieces(runtime, claims, held)
+        with suppress(LeaseLost):
+            pieces.run()
         runtime.statistics.refresh(runtime.ledger)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Piece:
-    """Units that are processed and saved together."""
+class _Pieces:
+    """The pieces of a claim: units that are processed and saved together."""
 
-    units: list[Unit]
-    work: Callable[[], None]
+    def __init__(self, runtime: Runtime, claims: Claims, held: Held) -> None:
+        self.runtime, self.claims, self.held = runtime, claims, held
+        self._begun = False  # at least one piece of each claim is begun, so that every claim makes progress
 
+    def run(self) -> None:
+        """Process the claim. Units that it leaves when it should make way are given back. Raises LeaseLost."""
+        runtime, units = self.runtime, {unit.key: unit for unit in self.held.claim.units}
+        twins = _twins(runtime, units)
+        left = [unit for key, unit in units.items() if key not in twins]
+        for pool in pools([((units[key], twin), twin.chunks) for key, twin in twins.items()], ROWS):
+            if self._makes_way():
+                return
+            with self._saving([unit for unit, _ in pool]):
+                _take_over(runtime, self.held.claim, pool, left)
+        requests = groups(jobs(runtime, self.held, left))
+        ahead = map_in_order(self._asked, requests, threads=1, ahead=AHEAD, size=_size_of, limit=AHEAD_BYTES)
+        with closing(ahead):
+            for group, answers in ahead:
+                if answers is None:
+                    return
+                with self._saving([job.unit for job in group]):
+                    _settle_group(runtime, self.held, group, answers)
 
-def _pieces(runtime: Runtime, held: Held) -> Iterator[Piece]:
-    """Yield the pieces of the claim."""
-    units = {unit.key: unit for unit in held.claim.units}
-    twins = _twins(runtime, units)
-    left = [unit for key, unit in units.items() if key not in twins]
-    for pool in pools([((units[key], twin), twin.chunks) for key, twin in twins.items()], ROWS):
-        take_over = partial(_take_over, runtime, held.claim, pool, left)
-        yield Piece(units=[unit for unit, _ in pool], work=take_over)
-    for group in groups(jobs(runtime, held, left)):
-        yield Piece(units=[job.unit for job in group], work=partial(_run_group, runtime, held, group))
+    def _makes_way(self) -> bool:
+        """Whether no further piece begins; if not, one begins."""
+        if self.claims.stopping or (self._begun and (self.held.wanted or self.held.lasts)):
+            return True
+        self._begun = True
+        return False
+
+    def _asked(self, group: list[Job]) -> Answers | Exception | None:
+        """Return a child's answers or its error; None if the group is not begun because the claim makes way."""
+        if self._makes_way():
+            return None
+        try:
+            with logs.bound(**about([job.unit for job in group])):
+                return _ask(self.runtime, self.held, group)
+        except Exception as error:
+            return error
+
+    @contextmanager
+    def _saving(self, units: list[Unit]) -> Iterator[None]:
+        """Save a piece in the block: its errors are charged to its units, and later stages hear of them."""
+        self.held.hold.check()
+        try:
+            with logs.bound(**about(units)):
+                yield
+        except LeaseLost:
+            raise
+        except Exception as error:  # a full disk, or an unreachable ledger
+            fail(self.runtime, self.held.claim, units, error)
+        self.held.hold.touch()
+        for stage in {_next_stage(self.runtime, unit) for unit in units}:
+            self.runtime.ring(stage)
 
 
 def groups(jobs: Iterator[Job]) -> Iterator[list[Job]]:
@@ -156,34 +192,51 @@ def prepare(runtime: Runtime, generation: Generation) -> None:
         raise rebuild(answer)
 
 
-def _run_group(runtime: Runtime, held: Held, group: list[Job]) -> None:
-    """Send one request to a child. If the child dies or is too slow, try each document alone to find the bad one."""
-    try:
-        packed = runtime.children.run(
-            parse_and_chunk,
-            [job.request for job in group],
-            deadline=runtime.settings.child.deadline_of(sum(job.unit.size or 0 for job in group)),
-            services={
-                "embed": embed_service(runtime, group[0].unit.generation_id),
-                "progress": lambda share: held.hold.touch(),
-            },
-            waiting=held.hold.touch,
-        )
-        answers = [rebuild(answer) if isinstance(answer, bytes) else answer for answer in packed]
-    except (ChildError, ChildOutOfMemory) as error:
+def _ask(runtime: Runtime, held: Held, group: list[Job]) -> Answers:
+    """Send one request to a child. Raises ChildError or ChildOutOfMemory if the child dies or is too slow."""
+    held.hold.check()
+    answers = runtime.children.run(
+        parse_and_chunk,
+        [job.request for job in group],
+        deadline=runtime.settings.child.deadline_of(_size_of(group)),
+        services={
+            "embed": embed_service(runtime, group[0].unit.generation_id),
+            "progress": lambda share: held.hold.touch(),
+        },
+        waiting=held.hold.touch,
+    )
+    return [rebuild(answer) if isinstance(answer, bytes) else answer for answer in answers]
+
+
+def _settle_group(runtime: Runtime, held: Held, group: list[Job], answers: Answers | Exception) -> None:
+    """Save the answers. If there are none because the child failed, try each document alone to find the bad one."""
+    if isinstance(answers, ChildError | ChildOutOfMemory):
         if len(group) > 1:
-            for number, job in enumerate(group):
-                if number and held.wanted:
-                    return  # the remaining units are given back
-                held.hold.check()
-                with logs.bound(**about([job.unit])):
-                    _run_group(runtime, held, [job])
-                held.hold.touch()
+            _each_alone(runtime, held, group)
             return
-        answers = [error]
+        answers = [answers]
+    if isinstance(answers, Exception):
+        raise answers
     if any(map(lacks, answers)):
         _leave(runtime, group[0].unit.generation_id)
     _settle(runtime, held.claim, group, answers)
+
+
+def _each_alone(runtime: Runtime, held: Held, group: list[Job]) -> None:
+    for number, job in enumerate(group):
+        if number and held.wanted:
+            return  # the remaining units are given back
+        with logs.bound(**about([job.unit])):
+            try:
+                answers: Answers = _ask(runtime, held, [job])
+            except (ChildError, ChildOutOfMemory) as error:
+                answers = [error]
+            _settle_group(runtime, held, [job], answers)
+        held.hold.touch()
+
+
+def _size_of(group: list[Job]) -> int:
+    return sum(job.unit.size or 0 for job in group)
 
 
 def _leave(runtime: Runtime, generation_id: int) -> None:

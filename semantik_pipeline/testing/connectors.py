@@ -11,6 +11,7 @@ your tests and give it your plugin, on a source of a few documents::
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import pickle
 from typing import Any
@@ -45,12 +46,13 @@ def removals(events: list[Event]) -> list[Removal]:
 
 
 def fetched(plugin: ConnectorPlugin, reference: DocumentReference) -> IngestedDocument:
-    """The document itself. Raises what ``fetch`` raises."""
+    """The document itself. ``fetch`` may be plain or async. Raises what it raises."""
     return asyncio.run(_fetch(plugin, reference))
 
 
-async def _fetch(plugin: ConnectorPlugin, reference: DocumentReference) -> IngestedDocument:
-    return await plugin.fetch(reference)
+async def _fetch(plugin: Any, reference: DocumentReference) -> IngestedDocument:
+    document = plugin.fetch(reference)
+    return await document if inspect.isawaitable(document) else document
 
 
 def loaded(plugin: ConnectorPlugin) -> list[IngestedDocument]:
