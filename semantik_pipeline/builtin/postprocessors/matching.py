@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from semantik_pipeline.builtin.postprocessors.phrases import Phrases
 from semantik_pipeline.builtin.postprocessors.word_keys import (
     Key,
-    distinct_words,
     keys_of,
     literal_keys,
+    pieces_of,
     places_of,
     vocabulary,
     words_of,
@@ -35,7 +35,7 @@ class Matcher:
             for key in keys_of(word, language) if telling else literal_keys(word):
                 by_key.setdefault(key, word)
         words = vocabulary(language if telling else None)
-        self._terms = words.meeting(distinct_words("\n".join(texts)), by_key)
+        self._terms = words.meeting(pieces_of("\n".join(texts)), by_key)
         pairs = _pairs_of(terms)
         self._any_pair = re.compile("|".join(map(re.escape, pairs))) if pairs else None
         self._phrases = Phrases(phrases, language)

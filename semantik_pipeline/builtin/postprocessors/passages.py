@@ -28,12 +28,14 @@ def best_passage(text: str, matches: Sequence[Highlight], length: int) -> Span |
     places = _Places(matches)
     sentences = sentences_of(text)
     ends = [sentence.end for sentence in sentences]
-    best, most = whole, (0, 0)
+    best, most, before = whole, (0, 0), slice(0)
     for first, begin in enumerate(sentences):
         end = ends[max(first, bisect_right(ends, begin.start + length) - 1)]
         window = Span(begin.start, end) if end - begin.start <= length else _cut(text, begin, places, length)
-        if (worth := places.worth(window)) > most:
+        within = places.within(window)
+        if within != before and (worth := places.worth(within)) > most:  # most windows have the same matches
             best, most = window, worth
+        before = within
     return trimmed(text, best.start, best.end) if most[0] else None
 
 
@@ -46,11 +48,8 @@ def sentences_of(text: str) -> list[Span]:
 
 def trimmed(text: str, start: int, end: int) -> Span:
     """The span without white space at its ends."""
-    while start < end and text[start].isspace():
-        start += 1
-    while end > start and text[end - 1].isspace():
-        end -= 1
-    return Span(start, end)
+    inner = text[start:end].lstrip()
+    return Span(end - len(inner), end - len(inner) + len(inner.rstrip()))
 
 
 class _Places:
@@ -58,23 +57,30 @@ class _Places:
 
     def __init__(self, matches: Sequence[Highlight]) -> None:
         self._matches = matches
+        self._terms = [one.term for one in matches]
         self._starts = [one.start for one in matches]
         self._ends = [one.end for one in matches]
 
-    def within(self, window: Span) -> Sequence[Highlight]:
-        return self._matches[bisect_left(self._starts, window.start) : bisect_right(self._ends, window.end)]
+    def within(self, window: Span) -> slice:
+        """The matches that are completely in the window."""
+        return slice(bisect_left(self._starts, window.start), bisect_right(self._ends, window.end))
 
-    def worth(self, window: Span) -> tuple[int, int]:
-        """The number of different terms in the window, and the number of matches."""
-        inside = [one.term for one in self.within(window)]
+    def worth(self, within: slice) -> tuple[int, int]:
+        """The number of different terms among these matches, and the number of matches."""
+        inside = self._terms[within]
         return len(set(inside)), len(inside)
+
+    def of(self, within: slice) -> Sequence[Highlight]:
+        return self._matches[within]
 
 
 def _cut(text: str, sentence: Span, places: _Places, length: int) -> Span:
     """At most ``length`` characters of a long sentence, around the place with the most terms."""
-    windows = [Span(one.start, min(one.start + length, sentence.end)) for one in places.within(sentence)]
-    best = max(windows, key=places.worth, default=Span(sentence.start, sentence.start + length))
-    within = places.within(best)
+    windows = [Span(one.start, min(one.start + length, sentence.end)) for one in places.of(places.within(sentence))]
+    best = max(
+        windows, key=lambda one: places.worth(places.within(one)), default=Span(sentence.start, sentence.start + length)
+    )
+    within = places.of(places.within(best))
     reached = within[-1].end if within else best.start
     start = max(sentence.start, min(best.start - (length - (reached - best.start)) // 4, best.start))
     end = min(start + length, sentence.end)

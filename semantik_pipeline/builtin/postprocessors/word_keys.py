@@ -35,14 +35,11 @@ def words_of(text: str) -> Iterator[re.Match[str]]:
     return _rule(text).finditer(text)
 
 
-def distinct_words(text: str) -> set[str]:
-    """The same words, each once and without positions, which is much faster."""
+def pieces_of(text: str) -> set[str]:
+    """The parts of the text between spaces and ASCII signs, each once. An ASCII piece is a word; any other may have
+    several words, or none."""
     spaced = text.encode("utf-8", "surrogatepass").translate(_GAPS).decode("utf-8", "surrogatepass")
-    pieces = set(spaced.split())
-    if text.isascii():
-        return pieces
-    others = [piece for piece in pieces if not piece.isascii()]  # only these need the slow rule
-    return pieces.difference(others).union(*map(_ANY.findall, others))
+    return set(spaced.split())
 
 
 def places_of(word: str, text: str) -> Iterator[int]:
@@ -63,25 +60,29 @@ class Vocabulary:
 
     def __init__(self, keys: Callable[[str], Keys]) -> None:
         self._keys = keys
-        self._learned: tuple[set[str], dict[Key, list[str]]] = set(), {}
+        #: The pieces that are known, and by key the words with it, each with its piece.
+        self._learned: tuple[set[str], dict[Key, list[tuple[str, str]]]] = set(), {}
 
-    def meeting(self, words: set[str], terms: Mapping[Key, str]) -> dict[str, str]:
-        """The words that have one of the keys in ``terms``, each with the term that it matches."""
+    def meeting(self, pieces: set[str], terms: Mapping[Key, str]) -> dict[str, str]:
+        """The words in the pieces that have one of the keys in ``terms``, each with the term that it matches."""
         known, by_key = self._learned
         if len(known) > MOST_WORDS:
             known, by_key = self._learned = set(), {}
         found: dict[str, str] = {}
-        for word in words - known:
-            keys = self._keys(word)
-            if len(word) > LONGEST_WORD:
-                found.update((word, terms[key]) for key in keys & terms.keys())
-                continue
-            for key in keys:
-                by_key.setdefault(key, []).append(word)
-            known.add(word)
+        for piece in pieces - known:
+            for word in [piece] if piece.isascii() else _ANY.findall(piece):
+                keys = self._keys(word)
+                if len(piece) > LONGEST_WORD:
+                    found.update((word, terms[key]) for key in keys & terms.keys())
+                    continue
+                for key in keys:
+                    by_key.setdefault(key, []).append((piece, word))
+            if len(piece) <= LONGEST_WORD:
+                known.add(piece)
         for key, term in terms.items():
-            for word in words.intersection(by_key.get(key, ())):
-                found.setdefault(word, term)
+            for piece, word in by_key.get(key, ()):
+                if piece in pieces:
+                    found.setdefault(word, term)
         return found
 
 
