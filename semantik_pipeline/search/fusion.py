@@ -66,8 +66,9 @@ def fuse(
     shares = normalised(present, method) if shares is None else shares
     weights, fused = leg_weights(shares, dense_weight, method), dict[str, float]()
     for name, leg_scores in present.items():
+        weight, share_of, known = weights[name], shares[name].get, fused.get
         for id in leg_scores:
-            fused[id] = fused.get(id, 0.0) + weights[name] * shares[name].get(id, 0.0)
+            fused[id] = known(id, 0.0) + weight * share_of(id, 0.0)
     ranks: dict[str, int] = {}
     for leg in legs.values() if scored is not None else ():
         for rank, id in enumerate(leg.ids[scored:]):
@@ -110,7 +111,8 @@ def min_max(scores: Mapping[Any, float]) -> dict[Any, float]:
     if span <= 0 or not math.isfinite(span):
         return dict.fromkeys(scores, 1.0)
     floor = low / 2
-    return {key: (score / 2 - floor) / span for key, score in scores.items()}  # rounding is monotonic, so within 0..1
+    shares = [(score / 2 - floor) / span for score in scores.values()]  # rounding is monotonic, so within 0..1
+    return dict(zip(scores, shares, strict=True))
 
 
 def by_spread(scores: Mapping[Any, float]) -> dict[Any, float]:

@@ -51,8 +51,7 @@ class HighlightPostprocessor(FromHits):
         def marked(hit: SearchHit) -> SearchHit:
             found = matchers[context.language_of(hit)].matches(hit.text)
             passage = best_passage(hit.text, found, self._length)
-            return replace(
-                hit, highlights=found, passage=passage, grouped_hits=[marked(one) for one in hit.grouped_hits]
-            )
+            grouped = [marked(one) for one in hit.grouped_hits]
+            return replace(hit, highlights=found, passage=passage, grouped_hits=grouped)
 
         return [marked(hit) for hit in hits]

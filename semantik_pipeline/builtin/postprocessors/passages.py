@@ -26,68 +26,77 @@ def best_passage(text: str, matches: Sequence[Highlight], length: int) -> Span |
     if whole.end - whole.start <= length:
         return whole
     places = _Places(matches)
-    sentences = sentences_of(text)
-    ends = [sentence.end for sentence in sentences]
+    starts, ends = _bounds(text)
     best, most, before = whole, (0, 0), slice(0)
-    for first, begin in enumerate(sentences):
-        end = ends[max(first, bisect_right(ends, begin.start + length) - 1)]
-        window = Span(begin.start, end) if end - begin.start <= length else _cut(text, begin, places, length)
-        within = places.within(window)
+    for first, start in enumerate(starts):
+        end = ends[max(first, bisect_right(ends, start + length) - 1)]
+        if end - start > length:
+            start, end = _cut(text, start, end, places, length)
+        within = places.within(start, end)
         if within != before and (worth := places.worth(within)) > most:  # most windows have the same matches
-            best, most = window, worth
+            best, most = Span(start, end), worth
         before = within
     return trimmed(text, best.start, best.end) if most[0] else None
 
 
 def sentences_of(text: str) -> list[Span]:
     """The sentences of the text, without the white space between them."""
-    ends = [found.end() for found in _END.finditer(text)]
-    spans = (trimmed(text, start, end) for start, end in zip([0, *ends], [*ends, len(text)], strict=True))
-    return [span for span in spans if span.end > span.start]
+    return list(map(Span, *_bounds(text)))
+
+
+def _bounds(text: str) -> tuple[list[int], list[int]]:
+    """Where each sentence starts, and where each ends."""
+    starts, ends = list[int](), list[int]()
+    at = 0
+    for end in (*(found.end() for found in _END.finditer(text)), len(text)):
+        start, stop = _trimmed(text, at, end)
+        if stop > start:
+            starts.append(start)
+            ends.append(stop)
+        at = end
+    return starts, ends
 
 
 def trimmed(text: str, start: int, end: int) -> Span:
     """The span without white space at its ends."""
+    return Span(*_trimmed(text, start, end))
+
+
+def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
     inner = text[start:end].lstrip()
-    return Span(end - len(inner), end - len(inner) + len(inner.rstrip()))
+    return end - len(inner), end - len(inner) + len(inner.rstrip())
 
 
 class _Places:
     """Sorted matches, looked up by position."""
 
     def __init__(self, matches: Sequence[Highlight]) -> None:
-        self._matches = matches
         self._terms = [one.term for one in matches]
-        self._starts = [one.start for one in matches]
-        self._ends = [one.end for one in matches]
+        self.starts = [one.start for one in matches]
+        self.ends = [one.end for one in matches]
 
-    def within(self, window: Span) -> slice:
-        """The matches that are completely in the window."""
-        return slice(bisect_left(self._starts, window.start), bisect_right(self._ends, window.end))
+    def within(self, start: int, end: int) -> slice:
+        """The matches that are completely in this part of the text."""
+        return slice(bisect_left(self.starts, start), bisect_right(self.ends, end))
 
     def worth(self, within: slice) -> tuple[int, int]:
         """The number of different terms among these matches, and the number of matches."""
         inside = self._terms[within]
         return len(set(inside)), len(inside)
 
-    def of(self, within: slice) -> Sequence[Highlight]:
-        return self._matches[within]
 
-
-def _cut(text: str, sentence: Span, places: _Places, length: int) -> Span:
+def _cut(text: str, begin: int, stop: int, places: _Places, length: int) -> tuple[int, int]:
     """At most ``length`` characters of a long sentence, around the place with the most terms."""
-    windows = [Span(one.start, min(one.start + length, sentence.end)) for one in places.of(places.within(sentence))]
-    best = max(
-        windows, key=lambda one: places.worth(places.within(one)), default=Span(sentence.start, sentence.start + length)
-    )
-    within = places.of(places.within(best))
-    reached = within[-1].end if within else best.start
-    start = max(sentence.start, min(best.start - (length - (reached - best.start)) // 4, best.start))
-    end = min(start + length, sentence.end)
-    if start > sentence.start:
-        space = text.find(" ", start, best.start)
+    windows = [(start, min(start + length, stop)) for start in places.starts[places.within(begin, stop)]]
+    best = max(windows, key=lambda one: places.worth(places.within(*one)), default=(begin, begin + length))
+    inside = places.ends[places.within(*best)]
+    reached = inside[-1] if inside else best[0]
+    start = max(begin, min(best[0] - (length - (reached - best[0])) // 4, best[0]))
+    end = min(start + length, stop)
+    if start > begin:
+        space = text.find(" ", start, best[0])
         start = space + 1 if space >= 0 else start
-    if end < sentence.end:
+    if end < stop:
         space = text.rfind(" ", max(reached, start + 1), end)
         end = space if space > 0 else end
-    return Span(start, end)
+    return start, end

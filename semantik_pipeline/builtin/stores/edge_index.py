@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.builtin.stores.bm25 import bm25_of, sparse_query
@@ -229,5 +230,5 @@ def _ids(hits: Sequence[Any]) -> list[str]:
         return []
     first = str(hits[0].id)
     at = repr(hits[0]).find(first)
-    ids = [repr(hit)[at : at + len(first)] for hit in hits]
+    ids = list(map(itemgetter(slice(at, at + len(first))), map(repr, hits)))
     return ids if at >= 0 and ids[-1] == str(hits[-1].id) else [str(hit.id) for hit in hits]

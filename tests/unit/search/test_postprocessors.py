@@ -20,7 +20,7 @@ from semantik_pipeline.builtin.postprocessors.highlight import HighlightPostproc
 from semantik_pipeline.builtin.postprocessors.neighbours import NeighboursPostprocessor
 from semantik_pipeline.builtin.postprocessors.passages import best_passage, sentences_of
 from semantik_pipeline.builtin.postprocessors.phrases import Phrases
-from semantik_pipeline.builtin.postprocessors.word_keys import Vocabulary, distinct_words, keys_of, words_of
+from semantik_pipeline.builtin.postprocessors.word_keys import Vocabulary, keys_of, pieces_of, words_of
 from semantik_pipeline.builtin.stores.bm25 import Bm25Vectors
 from semantik_pipeline.contracts import QueryText
 from semantik_pipeline.contracts.document_scores import document_score
@@ -409,8 +409,15 @@ def test_the_best_passage_is_the_one_that_looking_at_everything_finds(sentences,
         st.one_of(st.characters(), st.sampled_from("ab_ 1é\u0301\u0903\u0915\u0e01\u0e31\u0e47漢かк-'’")), max_size=40
     )
 )
-def test_distinct_words_are_the_words_each_once(text):
-    assert distinct_words(text) == {word.group() for word in words_of(text)}
+def test_the_pieces_of_a_text_have_its_words(text):
+    words = {word.group() for word in words_of(text)}
+    asked = set()
+    vocabulary = Vocabulary(lambda word: asked.add(word) or frozenset((word,)))
+    for _ in range(2):  # pieces that are known have the same words
+        assert vocabulary.meeting(pieces_of(text), {word: word.upper() for word in words}) == {
+            word: word.upper() for word in words
+        }
+    assert asked == words
 
 
 WORDS = st.sets(
