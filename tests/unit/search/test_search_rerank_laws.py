@@ -213,10 +213,10 @@ def test_a_slice_still_running_at_the_deadline_is_abandoned_and_the_earlier_ones
 
 def test_one_that_is_never_done_begins_with_less_the_next_time():
     hang = threading.Event()
-    outcome = run(lambda texts, metadata: hang.wait(60), 50, deadline=0.1)
+    outcome = run(lambda texts, metadata: hang.wait(60), 50, deadline=0.5)
     hang.set()
     assert outcome.scores == {}
-    assert outcome.pace >= 0.09 / 4
+    assert outcome.pace >= 0.25 / 4  # on a busy machine its thread begins late
 
 
 def test_the_answer_leaves_before_the_deadline():
