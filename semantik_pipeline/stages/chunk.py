@@ -74,6 +74,7 @@ class _Pieces:
     def __init__(self, runtime: Runtime, claims: Claims, held: Held) -> None:
         self.runtime, self.claims, self.held = runtime, claims, held
         self._begun = False  # at least one piece of each claim is begun, so that every claim makes progress
+        self._over = False
 
     def run(self) -> None:
         """Process the claim. Units that it leaves when it should make way are given back. Raises LeaseLost."""
@@ -96,10 +97,9 @@ class _Pieces:
 
     def _makes_way(self) -> bool:
         """Whether no further piece begins; if not, one begins."""
-        if self.claims.stopping or (self._begun and (self.held.wanted or self.held.lasts)):
-            return True
+        self._over |= self.claims.stopping or (self._begun and (self.held.wanted or self.held.lasts))
         self._begun = True
-        return False
+        return self._over
 
     def _asked(self, group: list[Job]) -> Answers | Exception | None:
         """Return a child's answers or its error; None if the group is not begun because the claim makes way."""

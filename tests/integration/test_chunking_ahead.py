@@ -15,6 +15,7 @@ from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on
 from semantik_pipeline.runtime import Runtime
 from semantik_pipeline.stages import chunk
+from semantik_pipeline.stages.claims import Held
 
 TEXTS = {f"d{number}": f"text {number}" for number in range(8)}
 
@@ -134,3 +135,16 @@ def test_an_error_of_a_request_made_ahead_is_charged_to_its_document_alone(runti
     with runtime.ledger.read() as tx:
         blamed = tx.execute(select(func.count()).where(work.c.attempts > 0)).scalar_one()
     assert len(saved) == len(TEXTS) and blamed == 0, "it was tried again alone, and succeeded"
+
+
+def test_a_claim_that_makes_way_begins_nothing_that_it_would_not_save(runtime, saved, monkeypatch) -> None:
+    asked = []
+
+    def wanted(held: Any) -> bool:
+        asked.append(held)
+        return len(asked) == 2  # and nobody waits a moment later
+
+    monkeypatch.setattr(Held, "wanted", property(wanted))
+    work_on(runtime, "chunk")
+    assert sorted(saved) == sorted(TEXTS), "the next claim had those that were given back"
+    assert runtime.children.begun == len(TEXTS)
