@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pickle
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +24,40 @@ if TYPE_CHECKING:
 
 #: Seconds between two calls of ``waiting`` while a request waits for a free child.
 WAITING_SECONDS = 1.0
+
+
+class _Slots:
+    """Semaphore whose slots go to those who wait, first come, first served.
+
+    A loop that gives a slot back and takes one again at once would overtake everybody who waits on an ordinary one.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._waiting: deque[object] = deque()
+        self._changed = threading.Condition()
+
+    def acquire(self, waiting: Callable[[], None]) -> None:
+        """Take a slot. ``waiting`` is called every second until there is one; what it raises ends the wait."""
+        me = object()
+        with self._changed:
+            self._waiting.append(me)
+        try:
+            while True:
+                with self._changed:
+                    if self._changed.wait_for(lambda: self._free and self._waiting[0] is me, WAITING_SECONDS):
+                        self._free -= 1
+                        return
+                waiting()
+        finally:
+            with self._changed:
+                self._waiting.remove(me)
+                self._changed.notify_all()
+
+    def release(self) -> None:
+        with self._changed:
+            self._free += 1
+            self._changed.notify_all()
 
 
 class ChildPool:
@@ -44,7 +79,7 @@ class ChildPool:
         self._state = state_file if isinstance(state_file, PluginState) else read_state(state_file)
         self._kinds = None if kinds is None else tuple(kinds)
         self._memory_mb = memory_mb
-        self._slots = threading.Semaphore(self._size)
+        self._slots = _Slots(self._size)
         self._lock = threading.Lock()
         self._idle: list[ChildProcess] = []
         self._all: set[ChildProcess] = set()
@@ -75,8 +110,7 @@ class ChildPool:
         if getattr(function, "__module__", "") == "__main__":
             raise PluginError(f"{what} is defined in the program's main module, which a child process can't import.")
         request = frames.dump((function, args))
-        while not self._slots.acquire(timeout=WAITING_SECONDS):
-            waiting()
+        self._slots.acquire(waiting)
         try:
             child = self._take()
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,8 +14,9 @@ from semantik_pipeline.errors import LeaseLost
 from semantik_pipeline.ledger.tables import work
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on
+from semantik_pipeline.plugins.child import _Slots
 from semantik_pipeline.runtime import Runtime
-from semantik_pipeline.stages import chunk
+from semantik_pipeline.stages import chunk, claims
 from semantik_pipeline.stages.claims import Held
 
 TEXTS = {f"d{number}": f"text {number}" for number in range(8)}
@@ -48,6 +50,7 @@ class Children:
 def runtime(make_pipeline, monkeypatch) -> Runtime:
     """Its ledger has documents to chunk, each in a request of its own."""
     monkeypatch.setattr(chunk, "TOGETHER", 1)
+    monkeypatch.setattr(claims, "LONG", 600.0)  # on a busy machine a request may take seconds
     pipeline = make_pipeline()
     request = SourceRequest(connector="fake-connector", name="fake", config={"documents": TEXTS})
     pipeline.index(request, run=False)
@@ -155,3 +158,27 @@ def test_a_claim_that_makes_way_begins_nothing_that_it_would_not_save(runtime, s
     work_on(runtime, "chunk")
     assert sorted(saved) == sorted(TEXTS), "the next claim had those that were given back"
     assert runtime.children.begun == len(TEXTS)
+
+
+def test_a_loop_that_takes_a_child_again_at_once_overtakes_nobody() -> None:
+    slots, order, over = _Slots(1), [], threading.Event()
+
+    def again() -> None:
+        while not over.is_set():
+            slots.acquire(lambda: None)
+            order.append("loop")
+            time.sleep(0.01)
+            slots.release()
+
+    loop = threading.Thread(target=again)
+    loop.start()
+    try:
+        for _ in range(5):
+            before = len(order)
+            slots.acquire(lambda: None)
+            assert len(order) - before <= 2, "the one that runs, and one that came just before"
+            slots.release()
+            time.sleep(0.02)
+    finally:
+        over.set()
+        loop.join()
